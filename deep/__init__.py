@@ -1,0 +1,1 @@
+"""The benchmark: data, networks, training and the records of runs."""

@@ -1,0 +1,1 @@
+"""What was computed, on disk: atomic, checksummed, content-addressed. No torch."""

@@ -1,0 +1,1 @@
+"""Pictures of stored results. The only package that imports matplotlib."""

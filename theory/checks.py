@@ -1,0 +1,159 @@
+"""Validators. One per notion; each says what was required, what came and what to do."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+
+
+def _shown(values: Array) -> str:
+    """The first few offending values, for an error message."""
+    flat = [f"{value:g}" for value in np.ravel(values)[:3]]
+    return ", ".join(flat) + (", …" if np.size(values) > len(flat) else "")
+
+
+def real_array(name: str, value: ArrayLike, *, infinite: bool = False) -> Array:
+    """``value`` as a float64 array of any shape, without nan.
+
+    Integers, booleans and lower precision are converted; complex numbers, text and objects are
+    refused, and so are infinities unless ``infinite``.
+
+    Raises:
+        ValueError: Naming ``name``, what was required and what came.
+    """
+    try:
+        raw = np.asarray(value)
+        refused = raw.dtype.kind not in "biuf"
+    except (TypeError, ValueError):  # ragged nesting
+        raw, refused = np.empty(0), True
+    if refused:
+        msg = f"{name} must be an array of real numbers, got {_kind(value)}"
+        raise ValueError(msg)
+    array = raw.astype(np.float64, copy=False)
+    bad = np.isnan(array) if infinite else ~np.isfinite(array)
+    if bad.any():
+        allowed = "must not hold nan" if infinite else "must be finite"
+        msg = f"{name} {allowed}, got {int(bad.sum())} such of {array.size} values ({_shown(array[bad])})"
+        raise ValueError(msg)
+    return array
+
+
+def _kind(value: object) -> str:
+    dtype = getattr(value, "dtype", None)
+    return f"dtype {dtype}" if dtype is not None else f"{type(value).__name__}"
+
+
+def matrix(name: str, value: ArrayLike) -> Array:
+    """``value`` as a finite float64 matrix with at least one row and one column."""
+    array = real_array(name, value)
+    if array.ndim != 2 or array.size == 0:
+        msg = (
+            f"{name} must be a matrix with at least one row and one column, got shape {array.shape}"
+        )
+        raise ValueError(msg)
+    return array
+
+
+def square_matrix(name: str, value: ArrayLike) -> Array:
+    """``value`` as a finite float64 square matrix with at least one row."""
+    array = matrix(name, value)
+    if array.shape[0] != array.shape[1]:
+        msg = f"{name} must be square, got shape {array.shape}"
+        raise ValueError(msg)
+    return array
+
+
+def columns(name: str, value: ArrayLike, rows: int, *, of: str) -> Array:
+    """``value`` as a finite array of shape (rows,) or (rows, K).
+
+    ``of`` says in the error message what the rows stand for, such as ``"sample of X"``.
+    """
+    array = real_array(name, value)
+    if array.ndim not in (1, 2) or array.shape[0] != rows or array.size == 0:
+        msg = (
+            f"{name} must have shape ({rows},) or ({rows}, K) with K >= 1, one row for each {of}, "
+            f"got shape {array.shape}"
+        )
+        raise ValueError(msg)
+    return array
+
+
+def _require(name: str, array: Array, ok: NDArray[np.bool_], rule: str) -> Array:
+    if not ok.all():
+        msg = f"{name} must be {rule}, got {_shown(array[~ok])}"
+        raise ValueError(msg)
+    return array
+
+
+def nonnegative(name: str, value: ArrayLike, *, infinite: bool = False) -> Array:
+    """``value`` as an array of numbers >= 0; ``inf`` is refused unless ``infinite``."""
+    array = real_array(name, value, infinite=infinite)
+    return _require(name, array, array >= 0, ">= 0")
+
+
+def positive(name: str, value: ArrayLike, *, infinite: bool = False) -> Array:
+    """``value`` as an array of numbers > 0; ``inf`` is refused unless ``infinite``."""
+    array = real_array(name, value, infinite=infinite)
+    return _require(name, array, array > 0, "> 0")
+
+
+def unit_interval(name: str, value: ArrayLike) -> Array:
+    """``value`` as an array of numbers in [0, 1]."""
+    array = real_array(name, value)
+    return _require(name, array, (array >= 0) & (array <= 1), "in [0, 1]")
+
+
+def times(name: str, value: ArrayLike) -> Array:
+    """``value`` as an array of times: numbers >= 0, ``inf`` included."""
+    return nonnegative(name, value, infinite=True)
+
+
+def scalar(name: str, value: ArrayLike, *, infinite: bool = False) -> float:
+    """``value`` as one finite float (``inf`` allowed if ``infinite``)."""
+    array = real_array(name, value, infinite=infinite)
+    if array.ndim != 0:
+        msg = f"{name} must be one number, got an array of shape {array.shape}"
+        raise ValueError(msg)
+    return float(array)
+
+
+def time(name: str, value: ArrayLike) -> float:
+    """``value`` as one time: a number >= 0, ``inf`` included."""
+    number = scalar(name, value, infinite=True)
+    _require(name, np.asarray(number), np.asarray(number >= 0), ">= 0")
+    return number
+
+
+def fraction(name: str, value: ArrayLike) -> float:
+    """``value`` as one number in [0, 1]."""
+    number = scalar(name, value)
+    unit_interval(name, number)
+    return number
+
+
+def count(name: str, value: object, *, minimum: int = 0) -> int:
+    """``value`` as an integer >= ``minimum``; integral floats are accepted, others refused."""
+    number = scalar(name, value)  # type: ignore[arg-type]
+    if number != int(number) or number < minimum:
+        msg = f"{name} must be an integer >= {minimum}, got {value!r}"
+        raise ValueError(msg)
+    return int(number)
+
+
+def choice(name: str, value: str, allowed: Sequence[str]) -> str:
+    """``value`` if it is one of ``allowed``."""
+    if value not in allowed:
+        msg = f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}"
+        raise ValueError(msg)
+    return value
+
+
+def same_shape(**arrays: Array) -> None:
+    """Raise ValueError naming every array unless all shapes agree."""
+    shapes = {name: array.shape for name, array in arrays.items()}
+    if len(set(shapes.values())) > 1:
+        listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        msg = f"shapes must agree, got {listed}"
+        raise ValueError(msg)

@@ -1,0 +1,1 @@
+"""What soft labels do: to confidence, to risk, to learning."""

@@ -1,0 +1,1 @@
+"""Networks as kernels, and their weights on the eigendirections of data. Imports torch."""
