@@ -2,9 +2,7 @@
 
 import os
 
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(variable, "1")  # one thread a worker; two workers on two cores
-
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,9 +38,7 @@ def _cuda():
 
 @pytest.fixture(autouse=True)
 def one_torch_thread():
-    """Keep torch to one thread wherever a test has loaded it."""
-    import sys
-
+    """Keep torch to one thread wherever a test has loaded it: two workers share two cores."""
     if "torch" in sys.modules and sys.modules["torch"].get_num_threads() != 1:
         sys.modules["torch"].set_num_threads(1)
 

@@ -34,8 +34,9 @@ def real_array(name: str, value: ArrayLike, *, infinite: bool = False) -> Array:
     array = raw.astype(np.float64, copy=False)
     bad = np.isnan(array) if infinite else ~np.isfinite(array)
     if bad.any():
-        allowed = "must not hold nan" if infinite else "must be finite"
-        msg = f"{name} {allowed}, got {int(bad.sum())} such of {array.size} values ({_shown(array[bad])})"
+        allowed = "must be numbers, not nan" if infinite else "must be finite"
+        found = f"{int(bad.sum())} of {array.size} values are not ({_shown(array[bad])})"
+        msg = f"{name} {allowed}; {found}"
         raise ValueError(msg)
     return array
 

@@ -53,7 +53,7 @@ def h(x: ArrayLike) -> Array:
     with np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
         ratio = phi(x) / x
     ratio = np.where(x == 0, 1.0, ratio)
-    return np.where(x == -np.inf, np.inf, ratio)
+    return np.asarray(np.where(x == -np.inf, np.inf, ratio))
 
 
 def w(x: ArrayLike) -> Array:
@@ -68,7 +68,7 @@ def w(x: ArrayLike) -> Array:
     with np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
         ratio = x / np.expm1(x)
     ratio = np.where(x == 0, 1.0, ratio)
-    return np.where(x == np.inf, 0.0, ratio)
+    return np.asarray(np.where(x == np.inf, 0.0, ratio))
 
 
 def log_phi(x: ArrayLike) -> Array:
@@ -87,4 +87,4 @@ def log_phi(x: ArrayLike) -> Array:
         # the clamp keeps each branch inside its own domain
         near = np.log(-np.expm1(-np.minimum(x, LN2)))
         far = np.log1p(-np.exp(-np.maximum(x, LN2)))
-    return np.where(x < LN2, near, far)
+    return np.asarray(np.where(x < LN2, near, far))
