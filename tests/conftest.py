@@ -1,7 +1,6 @@
-"""Profiles, skips and the data root, for all tests."""
+"""Profiles, skips, threads and the data root, for all tests."""
 
 import os
-
 import sys
 from pathlib import Path
 
@@ -23,24 +22,38 @@ def pytest_addoption(parser):
 
 def pytest_collection_modifyitems(config, items):
     slow = pytest.mark.skip(reason="slow: pass --runslow, or run make test-slow")
+    gpu = pytest.mark.skip(reason="no CUDA device on this machine")
     for item in items:
         if item.get_closest_marker("slow") and not config.getoption("--runslow"):
             item.add_marker(slow)
         if item.get_closest_marker("gpu") and not _cuda():
-            item.add_marker(pytest.mark.skip(reason="no CUDA device on this machine"))
+            item.add_marker(gpu)
 
 
 def _cuda():
-    import torch
+    import torch  # only where a test marked gpu was collected
 
     return torch.cuda.is_available()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_blas_thread():
+    """One thread of linear algebra for each worker of pytest-xdist: workers share the cores."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        yield
+        return
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        yield
+
+
 @pytest.fixture(autouse=True)
-def one_torch_thread():
-    """Keep torch to one thread wherever a test has loaded it: two workers share two cores."""
-    if "torch" in sys.modules and sys.modules["torch"].get_num_threads() != 1:
-        sys.modules["torch"].set_num_threads(1)
+def _one_torch_thread():
+    """The same for torch, wherever a test has loaded it."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.get_num_threads() != 1:
+        torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
