@@ -1,0 +1,36 @@
+"""Functions for worker processes: they must stand at the top of a module."""
+
+import os
+import time
+
+
+def square(n):
+    return {"square": n * n, "pid": os.getpid()}
+
+
+def fail_on_three(n):
+    if n == 3:
+        msg = "three is refused"
+        raise ValueError(msg)
+    return {"n": n}
+
+
+def slow(item):
+    """``item`` = (seconds, number, folder): sleep, then leave a mark of having run."""
+    seconds, number, folder = item
+    time.sleep(seconds)
+    with open(f"{folder}/ran.{number}.{os.getpid()}.{time.monotonic_ns()}", "w"):
+        pass
+    return {"number": number}
+
+
+def die(n):
+    os._exit(9)
+
+
+def threads(n):
+    return {"omp": int(os.environ["OMP_NUM_THREADS"])}
+
+
+def not_arrays(n):
+    return [n]
