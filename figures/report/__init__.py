@@ -1,1 +1,3 @@
-"""The HTML report and tables."""
+"""The HTML report, and tables."""
+
+from figures.report.page import write as write

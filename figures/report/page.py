@@ -1,0 +1,232 @@
+"""The report: one HTML file that holds its figures, styles and words, and needs no network."""
+
+import base64
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+import figures
+from figures import rendering
+from figures.report.sections import SECTIONS, Mark, mark, section
+from figures.report.tables import Table
+from sims.results import Finding, Result
+
+TITLE = "What distillation does to a model"
+HEADLINE = "eigen_slice"
+WIDE = 6.0  # inches; a wider figure is scrolled, not shrunk, on a narrow screen
+PIXELS = 96  # of CSS, in an inch
+ENLARGE = 1.25  # 8.5 points in print are read at arm's length on a screen
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A finding as the page shows it."""
+
+    text: str
+    mark: Mark
+    numbers: str
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A figure as the page shows it; ``source`` is empty where it could not be drawn."""
+
+    name: str
+    title: str
+    alt: str
+    caption: str
+    source: str
+    width: int
+    height: int
+    wide: bool
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A section of the page: one experiment."""
+
+    anchor: str
+    command: str
+    title: str
+    question: str
+    present: bool = False
+    findings: tuple[Words, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    has_headline: bool = False
+    provenance: str = ""
+    config: str = ""
+
+
+def write(
+    results: Iterable[Result],
+    folder: Path | str,
+    *,
+    drawings: Mapping[str, Path] | None = None,
+) -> Path:
+    """Write ``folder/index.html``, whole or not at all.
+
+    Args:
+        results: Stored results, at most one of each experiment. Experiments of which there is none
+            are named as not run; the report can be written from no result at all.
+        folder: Made if it is not there.
+        drawings: Figures already drawn as SVG from these same results, by name; the others are
+            drawn here.
+
+    Raises:
+        ValueError: If there are two results of one experiment.
+    """
+    by_name: dict[str, Result] = {}
+    for result in results:
+        if result.experiment in by_name:
+            msg = f"results must hold one of each experiment, got two of {result.experiment}"
+            raise ValueError(msg)
+        by_name[result.experiment] = result
+    html = page(by_name, drawings or {})
+    return rendering.write_whole(Path(folder) / "index.html", html.encode())
+
+
+def page(results: Mapping[str, Result], drawings: Mapping[str, Path]) -> str:
+    """The report as text."""
+    told = [*SECTIONS, *sorted(set(results) - set(SECTIONS))]
+    parts = [_part(name, results.get(name), drawings) for name in told]
+    headline = next((p for part in parts for p in part.pictures if p.name == HEADLINE), None)
+    if headline is not None:
+        parts = [_without(part, headline) for part in parts]
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    environment.filters["lower_first"] = lambda text: text[:1].lower() + text[1:]
+    home = files("figures.report")
+    template = environment.from_string(home.joinpath("report.html.jinja").read_text("utf-8"))
+    return template.render(
+        title=TITLE,
+        css=Markup(home.joinpath("report.css").read_text("utf-8")),  # our own file
+        sections=parts,
+        headline=headline,
+        counts=_counts([finding for part in parts for finding in part.findings]),
+    )
+
+
+def _part(name: str, result: Result | None, drawings: Mapping[str, Path]) -> Part:
+    words = section(name)
+    part = Part(f"experiment-{name}", name, words.title, words.question)
+    if result is None:
+        return part
+    return replace(
+        part,
+        present=True,
+        findings=tuple(_words(finding) for finding in result.findings),
+        pictures=tuple(_picture(f, result, drawings.get(f.name)) for f in figures.of(name)),
+        provenance=_table(result.provenance),
+        config=_table(result.config),
+    )
+
+
+def _without(part: Part, headline: Picture) -> Part:
+    """The part less the picture that is shown at the top of the page."""
+    if headline not in part.pictures:
+        return part
+    rest = tuple(picture for picture in part.pictures if picture is not headline)
+    return replace(part, pictures=rest, has_headline=True)
+
+
+def _words(finding: Finding) -> Words:
+    numbers = ""
+    if finding.value is not None:
+        numbers = f"estimate {number(finding.value)}"
+        if finding.low is not None and finding.high is not None:
+            numbers += f", interval {number(finding.low)} to {number(finding.high)}"
+    return Words(finding.text, mark(holds=finding.holds), numbers)
+
+
+def _picture(figure: figures.Figure, result: Result, drawn: Path | None) -> Picture:
+    data, problem = b"", ""
+    width, height = 0.0, 0.0
+    caption = ""
+    try:
+        width, height = figure.size(result)
+        caption = figure.caption(result)
+        if drawn is not None:
+            data = drawn.read_bytes()
+        else:
+            data = rendering.encode(rendering.canvas(figure.name, result), "svg")
+    except (KeyError, IndexError, ValueError, OSError) as error:
+        # An older result may lack what a newer figure draws: the rest of the report stands.
+        problem = f"{type(error).__name__}: {error}"
+    coded = base64.b64encode(data).decode() if data else ""
+    return Picture(
+        name=figure.name,
+        title=figure.title,
+        alt=figure.alt,
+        caption=caption,
+        source=f"data:image/svg+xml;base64,{coded}" if coded else "",
+        width=round(width * PIXELS * ENLARGE),
+        height=round(height * PIXELS * ENLARGE),
+        wide=width > WIDE,
+        problem=problem,
+    )
+
+
+def _counts(findings: list[Words]) -> str:
+    """How the findings divide, in one sentence; nothing where there are none."""
+    if not findings:
+        return ""
+    kinds = [finding.mark.kind for finding in findings]
+    said = [_counted(kind, kinds.count(kind)) for kind in ("holds", "fails", "observed")]
+    said = [phrase for phrase in said if phrase]
+    listed = said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}"
+    return f"Of {len(findings)} findings {listed}."
+
+
+def _counted(kind: str, count: int) -> str:
+    if count == 0:
+        return ""
+    one, more = {
+        "holds": ("holds", "hold"),
+        "fails": ("does not hold", "do not hold"),
+        "observed": (
+            "is an observation where nothing was claimed",
+            "are observations where nothing was claimed",
+        ),
+    }[kind]
+    return f"{count} {one if count == 1 else more}"
+
+
+def number(value: float) -> str:
+    """A number for reading: three significant digits, a true minus sign.
+
+    Example:
+        >>> number(0.12345), number(-2.5e-9), number(1200.0)
+        ('0.123', '−2.5e−09', '1200')
+    """
+    shown = f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
+    return shown.replace("-", "−")
+
+
+def _table(record: Mapping[str, Any]) -> str:
+    rows = [(key.replace("_", " "), value) for key, value in _flat(record)]
+    return Table.of(["what", "value"], rows).html() if rows else ""
+
+
+def _flat(record: Mapping[str, Any], before: str = "") -> Iterable[tuple[str, str]]:
+    for key, value in record.items():
+        name = f"{before}{key}"
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{name}: ")
+        else:
+            yield name, _shown(value)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, (list, tuple)) and all(isinstance(v, (str, int, float)) for v in value):
+        return ", ".join(_shown(v) for v in value)
+    return json.dumps(value, default=str)

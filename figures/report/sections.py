@@ -1,0 +1,87 @@
+"""What the report says in words: the question of every experiment, and how a finding is marked."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """An experiment as the reader meets it."""
+
+    title: str
+    question: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How a finding is marked: a sign and a word, never a color alone."""
+
+    kind: str
+    sign: str
+    word: str
+
+
+# In the order in which they are told.
+SECTIONS: dict[str, Section] = {
+    "flow_trajectories": Section(
+        "Does the closed form hold on real data?",
+        "A linear model learns handwritten digits by gradient descent: first a teacher from the "
+        "labels, then a student, from the same start, on the teacher's predictions alone. "
+        "Training splits into independent motions along the eigendirections of the data, and "
+        "for each of them theory gives how far teacher and student are at every moment. Here "
+        "that formula is set beside the trained weights, and beside an independent solution of "
+        "the differential equation.",
+    ),
+    "spectral_atlas": Section(
+        "Which training schemes lean on the top directions?",
+        "Self-distillation over generations, averaged labels, switching between teacher and "
+        "labels, ridge regression, momentum: each multiplies what is learned along an "
+        "eigendirection by a gain that depends on its eigenvalue alone. Translating that gain "
+        "into an effective training time shows the bias: a scheme exaggerates where strong "
+        "directions are trained for longer than weak ones, and anti-exaggerates where it is "
+        "the other way round. Plain early stopping gives every direction the same time.",
+    ),
+    "does_it_pay": Section(
+        "When does it pay?",
+        "With noisy labels, leaning on the top directions lowers the error only if the signal "
+        "lies there. Every scheme is given its best parameters and set against the best that "
+        "plain early stopping can do, over signals that lie more and more in the top directions. "
+        "A theorem says where no exaggerating scheme can win, as long as the error is a sum over "
+        "directions; a last panel leaves that condition, by testing on shifted inputs.",
+    ),
+    "eigenspace": Section(
+        "Does it happen in networks trained as in practice?",
+        "Cross-entropy, mini-batches, Adam, temperature 4 and noisy labels satisfy none of the "
+        "assumptions of the theorem. The weights of teacher and student are projected on the "
+        "eigendirections of the data during training. Two controls stand beside the student: a "
+        "second teacher with another order of batches (what difference is mere chance?), and a "
+        "student of uniformly smoothed labels as confident as the teacher on average (is it the "
+        "teacher's knowledge, or only the softness of its labels?).",
+    ),
+}
+
+HOLDS = Mark("holds", "✓", "Holds")
+FAILS = Mark("fails", "✗", "Does not hold")
+OBSERVED = Mark("observed", "○", "Observed")
+
+
+def section(experiment: str) -> Section:
+    """The words for an experiment; its own name where none are written.
+
+    Example:
+        >>> section("loss_landscape").title
+        'Loss landscape'
+    """
+    known = SECTIONS.get(experiment)
+    return known or Section(experiment.replace("_", " ").capitalize(), "")
+
+
+def mark(*, holds: bool | None) -> Mark:
+    """The mark of a finding; ``None`` where nothing was claimed.
+
+    Example:
+        >>> mark(holds=False).word
+        'Does not hold'
+    """
+    if holds is None:
+        return OBSERVED
+    return HOLDS if holds else FAILS

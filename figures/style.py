@@ -1,0 +1,127 @@
+"""One look for every figure: what a color, a line and a marker mean.
+
+Lines are theory, markers are measurement, everywhere. A color stands for one role everywhere. The
+colors keep apart for color-blind readers and in gray print (their lightness differs, and the
+marker shapes differ too): teacher dark blue, student orange.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+
+INK = "#1c1c1c"
+MUTED = "#5f6368"
+RULE = "#c9ccd1"
+GRID = "#e8eaed"
+
+ONE_COLUMN = 3.5  # inches, of a two-column page
+TWO_COLUMNS = 7.2
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """One part in the play: its name in legends, its color, its marker."""
+
+    label: str
+    color: str
+    marker: str
+
+
+TEACHER = Role("teacher", "#1b4f8f", "o")
+STUDENT = Role("student", "#dd6b00", "D")
+NULL = Role("second teacher (null)", "#6f7378", "s")
+SOFTNESS = Role("student of smoothed labels", "#7a3f98", "^")
+STOPPING = Role("early stopping", "#1b4f8f", "o")
+OPPOSITE = Role("anti-exaggerates", "#00806b", "v")
+NEITHER = Role("neither", "#6f7378", "s")
+EXAGGERATES = Role("exaggerates", "#dd6b00", "D")
+
+# Blue where the reference wins, orange where distillation does, white where they tie.
+DIVERGING = LinearSegmentedColormap.from_list(
+    "stillroom", ["#b25400", "#e9983f", "#f8d9b3", "#fafafa", "#bcd0e8", "#5c8cc4", "#1b4f8f"]
+)
+
+RC: Any = {  # typed as a dictionary of some three hundred literals, others in each release
+    "axes.axisbelow": True,
+    "axes.edgecolor": "#8a8d91",
+    "axes.facecolor": "white",
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 8.5,
+    "axes.linewidth": 0.6,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlecolor": INK,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 5,
+    "axes.titlesize": 9,
+    "axes.titleweight": "bold",
+    "axes.unicode_minus": True,
+    "figure.constrained_layout.h_pad": 0.05,
+    "figure.constrained_layout.w_pad": 0.05,
+    "figure.dpi": 100,
+    "figure.facecolor": "white",
+    "font.family": "DejaVu Sans",
+    "font.size": 8.5,
+    "grid.color": GRID,
+    "grid.linewidth": 0.5,
+    "legend.borderaxespad": 0.4,
+    "legend.borderpad": 0.3,
+    "legend.edgecolor": "none",
+    "legend.facecolor": "white",
+    "legend.fontsize": 8,
+    "legend.framealpha": 0.85,
+    "legend.handlelength": 1.6,
+    "legend.labelspacing": 0.35,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 4,
+    "mathtext.fontset": "dejavusans",
+    "path.simplify_threshold": 0.2,
+    "pdf.fonttype": 42,  # TrueType: text in the PDF stays text
+    "savefig.dpi": 220,
+    "savefig.facecolor": "white",
+    "svg.fonttype": "path",  # the same look on every machine, whatever fonts it has
+    "svg.hashsalt": "stillroom",
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "xtick.labelsize": 8,
+    "xtick.major.size": 3,
+    "xtick.major.width": 0.6,
+    "xtick.minor.size": 0,
+    "ytick.color": MUTED,
+    "ytick.labelsize": 8,
+    "ytick.major.size": 3,
+    "ytick.major.width": 0.6,
+    "ytick.minor.size": 0,
+}
+
+
+def theory(role: Role, **more: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Keywords of a line that stands for a closed form."""
+    return {"color": role.color, "linewidth": 1.5, "solid_capstyle": "round", **more}
+
+
+def measured(role: Role, **more: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Keywords of markers that stand for a measurement."""
+    return {
+        "linestyle": "none",
+        "marker": role.marker,
+        "markerfacecolor": "white",
+        "markeredgecolor": role.color,
+        "markeredgewidth": 1.1,
+        "markersize": 4.4 if role.marker != "D" else 3.8,
+        **more,
+    }
+
+
+def reference(**more: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Keywords of a line that only guides the eye: a diagonal, a zero."""
+    return {"color": "#8a8d91", "linewidth": 0.8, "linestyle": (0, (4, 3)), "zorder": 1.2, **more}
+
+
+def note(axes: Axes, text: str, *, at: tuple[float, float], **more: Any) -> None:  # noqa: ANN401
+    """A few muted words inside a panel, at a place in units of its sides."""
+    how = {"fontsize": 7.5, "color": MUTED, "transform": axes.transAxes, "zorder": 5, **more}
+    axes.text(*at, text, **how)
