@@ -23,6 +23,14 @@ WIDE = 6.0  # inches; a wider figure is scrolled, not shrunk, on a narrow screen
 PIXELS = 96  # of CSS, in an inch
 ENLARGE = 1.25  # 8.5 points in print are read at arm's length on a screen
 
+LABELS = {
+    "changed": "files changed since that commit",
+    "cpu": "processor",
+    "cpus": "processors",
+    "created": "made at",
+    "duration": "seconds it took",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Words:
@@ -209,8 +217,8 @@ def number(value: float) -> str:
 
 
 def _table(record: Mapping[str, Any]) -> str:
-    rows = [(key.replace("_", " "), value) for key, value in _flat(record)]
-    return Table.of(["what", "value"], rows).html() if rows else ""
+    rows = [(LABELS.get(key, key.replace("_", " ")), value) for key, value in _flat(record)]
+    return Table.of(["What", "Value"], rows).html() if rows else ""
 
 
 def _flat(record: Mapping[str, Any], before: str = "") -> Iterable[tuple[str, str]]:
@@ -224,7 +232,9 @@ def _flat(record: Mapping[str, Any], before: str = "") -> Iterable[tuple[str, st
 
 def _shown(value: object) -> str:
     if isinstance(value, str):
-        return value
+        return value or "none"
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, (list, tuple)) and all(isinstance(v, (str, int, float)) for v in value):

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
@@ -157,7 +157,7 @@ def test_vector_files_are_small_and_self_contained(name, stored):
     result = stored[figures.get(name).result]
     data = rendering.encode(rendering.canvas(name, result), "svg")
     assert len(data) < 1_500_000
-    ElementTree.fromstring(data)
+    ET.fromstring(data)
     assert b"dc:date" not in data
     assert b'href="http' not in data
 
