@@ -1,0 +1,162 @@
+"""What a training run is: everything that its numbers depend on, and nothing else."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from deep.models import ModelSpec
+from theory import checks
+
+Stream = Literal["own", "teacher"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSpec:
+    """Which images, how many of them, and which noise is on their labels."""
+
+    name: str = "digits"
+    """An image set of `deep.data.names`."""
+    samples: int | None = None
+    """Training samples; None for all."""
+    test_samples: int | None = None
+    """Test samples, the first of the split; None for all."""
+    choice: str = "stratified"
+    """How the training samples are chosen: ``"stratified"``, ``"random"`` or ``"first"``."""
+    noise: float = 0.0
+    """Fraction of the training labels that are flipped."""
+    noise_includes_same: bool = False
+    """Whether a flipped label may be the same class again."""
+    seed: int = 0
+    """Of the choice of samples and of the flips."""
+
+    def __post_init__(self) -> None:
+        for name in ("samples", "test_samples"):
+            value = getattr(self, name)
+            if value is not None:
+                checks.count(name, value, minimum=1)
+        checks.fraction("noise", self.noise)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Supervision:
+    r"""Targets q of the loss :math:`-c \sum_k q_k \ln \sigma(z / \tau)_k`.
+
+    >>> distillation = Supervision(kind="teacher", temperature=4.0)
+    >>> hard_labels_through_the_same_loss = Supervision(temperature=4.0)
+    """
+
+    kind: str = "labels"
+    r"""``"labels"``; ``"smooth"``: labels mixed with the uniform distribution; ``"teacher"``: the
+    teacher's :math:`\sigma(z_T / \tau)`; ``"teacher_confidence"``: the label carries the mean of
+    the teacher's largest probability :math:`\sigma(z_T / \tau)`, the others share the rest."""
+    temperature: float = 1.0
+    r"""Temperature :math:`\tau` of the student's prediction, and of the teacher's."""
+    factor: str = "tau2"
+    """The factor c: ``"1"``, ``"tau"``, ``"tau2"`` or ``"2tau2"``."""
+    smoothing: float = 0.0
+    """Weight of the uniform distribution where ``kind`` is ``"smooth"``."""
+
+    def __post_init__(self) -> None:
+        kinds = ("labels", "smooth", "teacher", "teacher_confidence")
+        checks.choice("kind of supervision", self.kind, kinds)
+        checks.positive("temperature", self.temperature)
+        checks.choice("factor", self.factor, ("1", "tau", "tau2", "2tau2"))
+        checks.fraction("smoothing", self.smoothing)
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether the targets depend on a teacher's outputs."""
+        return self.kind.startswith("teacher")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Optimizer:
+    """How weights follow the gradient of the mean loss over a batch."""
+
+    name: str = "adam"
+    """``"adam"``, ``"sgd"``, or ``"gd"``: all samples in every step, in a fixed order."""
+    learning_rate: float = 1e-3
+    batch: int = 128
+    """Samples a step; the last batch of an epoch holds what is left. Ignored by ``"gd"``."""
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        checks.choice("optimizer", self.name, ("adam", "sgd", "gd"))
+        checks.positive("learning_rate", self.learning_rate)
+        checks.count("batch", self.batch, minimum=1)
+        checks.fraction("momentum", self.momentum)
+        checks.nonnegative("weight_decay", self.weight_decay)
+        if self.nesterov and not self.momentum:
+            msg = "momentum must be > 0 with nesterov, got 0"
+            raise ValueError(msg)
+        if self.name == "adam" and self.momentum:
+            msg = f"momentum must be 0 with adam, got {self.momentum}"
+            raise ValueError(msg)
+
+    def steps_per_epoch(self, samples: int) -> int:
+        """Updates in one pass over ``samples``."""
+        return 1 if self.name == "gd" else math.ceil(samples / self.batch)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """One training run. Equal configs give equal numbers on one machine.
+
+    A run is one of several with the same ``seed``: the teacher, its students, the baselines. Its
+    ``stream`` says which, and ``student_init`` and ``order`` whether it draws its initial weights
+    and its batches from its own stream or from the teacher's.
+
+    >>> from deep.models import spec
+    >>> teacher = RunConfig(model=spec("mlp", width=8), epochs=2, stream="teacher")
+    >>> student = RunConfig(
+    ...     model=spec("mlp", width=8),
+    ...     epochs=2,
+    ...     teacher=teacher,
+    ...     student_init="teacher",
+    ...     supervision=Supervision(kind="teacher", temperature=4.0),
+    ... )
+    >>> student.init_key == teacher.init_key, student.order_key == teacher.order_key
+    (True, False)
+    """
+
+    model: ModelSpec
+    data: DataSpec = field(default_factory=DataSpec)
+    supervision: Supervision = field(default_factory=Supervision)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    epochs: int = 1
+    seed: int = 0
+    stream: str = "student"
+    """Name of this run among those of its seed; a teacher's is ``"teacher"``."""
+    student_init: Stream = "own"
+    order: Stream = "own"
+    teacher: "RunConfig | None" = None
+    precision: str = "float32"
+    """``"float32"`` or ``"float64"``."""
+
+    def __post_init__(self) -> None:
+        checks.count("epochs", self.epochs)
+        checks.choice("student_init", self.student_init, ("own", "teacher"))
+        checks.choice("order", self.order, ("own", "teacher"))
+        checks.choice("precision", self.precision, ("float32", "float64"))
+        if self.supervision.needs_teacher and self.teacher is None:
+            msg = f"teacher must be given for supervision {self.supervision.kind!r}, got None"
+            raise ValueError(msg)
+        if self.teacher is not None and self.teacher.data != self.data:
+            msg = "data of teacher and student must be the same samples with the same labels"
+            raise ValueError(msg)
+
+    @property
+    def init_key(self) -> tuple[str, int]:
+        """Stream and seed of the initial weights."""
+        if self.student_init == "own":
+            return self.stream, self.seed
+        return self.teacher.init_key if self.teacher else ("teacher", self.seed)
+
+    @property
+    def order_key(self) -> tuple[str, int]:
+        """Stream and seed of the batch order."""
+        if self.order == "own":
+            return self.stream, self.seed
+        return self.teacher.order_key if self.teacher else ("teacher", self.seed)

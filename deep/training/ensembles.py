@@ -1,0 +1,264 @@
+"""Train many small networks in one step: a leading axis for seeds and supervisions.
+
+The forward and backward passes are written out in batched products, and one optimizer steps the
+stacked weights. Each member sees its own batches, targets and temperature, and its numbers are
+those of `deep.training.loop.train` up to the rounding of the products.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deep.losses import temperature_factor
+from deep.training.config import DataSpec, RunConfig
+from deep.training.loop import (
+    Recorder,
+    Run,
+    Trained,
+    batch_rows,
+    torch_optimizer,
+    train,
+)
+from deep.training.task import Task, make_task
+from theory import checks
+
+PROBE_STEPS = 4
+
+
+def train_together(
+    configs: Sequence[RunConfig],
+    *,
+    teachers: Sequence[Trained | None] | None = None,
+    recorders: Sequence[Recorder] = (),
+    strategy: str = "auto",
+    root: Path | str | None = None,
+    device: str = "cpu",
+) -> list[Trained]:
+    """Train all ``configs``, which may differ in seeds, data, supervision and streams only.
+
+    Args:
+        configs: The members; model, optimizer, epochs, precision and number of samples agree.
+        teachers: The trained teacher of each member, or None where it needs none; trained here, one
+            after another, if not given.
+        recorders: Called before the first update and after every update, with the weights of all
+            members stacked: a leading axis in the order of ``configs``.
+        strategy: ``"batched"``: all members in one step; ``"loop"``: one step of each in turn;
+            ``"auto"``: whichever a probe of a few steps finds faster. The two agree up to rounding.
+        root: Folder of the image sets; STILLROOM_DATA if None.
+        device: A torch device.
+
+    Raises:
+        ValueError: If the members differ in more than they may, or a loss is not finite.
+
+    >>> from deep.models import spec
+    >>> from deep.training.config import DataSpec
+    >>> configs = [
+    ...     RunConfig(model=spec("mlp", width=8), data=DataSpec(samples=32), epochs=2, seed=seed)
+    ...     for seed in range(3)
+    ... ]
+    >>> [trained.train_logits.shape for trained in train_together(configs)]
+    [(32, 10), (32, 10), (32, 10)]
+    """
+    checks.choice("strategy", strategy, ("auto", "batched", "loop"))
+    _require_alike(configs)
+    tasks = {spec: make_task(spec, root=root) for spec in {config.data for config in configs}}
+    if teachers is None:
+        teachers = [_teacher(config, tasks[config.data], device) for config in configs]
+    elif len(teachers) != len(configs):
+        msg = f"teachers must be one for each of {len(configs)} members, got {len(teachers)}"
+        raise ValueError(msg)
+    runs = [
+        Run(config, tasks[config.data], teacher, device=device)
+        for config, teacher in zip(configs, teachers, strict=True)
+    ]
+    if len({len(run.inputs) for run in runs}) > 1:
+        msg = f"members must have equally many samples, got {[len(run.inputs) for run in runs]}"
+        raise ValueError(msg)
+    stepper: _Batched | _InTurn
+    if strategy == "loop" or runs[0].network.dense_chain() is None:
+        stepper = _InTurn(runs)
+    elif strategy == "batched" or _batching_pays(configs, tasks, teachers, device):
+        stepper = _Batched(runs)
+    else:
+        stepper = _InTurn(runs)
+    return _drive(runs, stepper, recorders)
+
+
+def _teacher(config: RunConfig, task: Task, device: str) -> Trained | None:
+    if config.teacher is None or not config.supervision.needs_teacher:
+        return None
+    return train(config.teacher, task=task, device=device)
+
+
+def _require_alike(configs: Sequence[RunConfig]) -> None:
+    if not configs:
+        msg = "configs must hold at least one run, got none"
+        raise ValueError(msg)
+    for name in ("model", "optimizer", "epochs", "precision"):
+        values = {getattr(config, name) for config in configs}
+        if len(values) > 1:
+            listed = ", ".join(sorted(map(str, values)))
+            msg = f"members must agree in {name}, got {listed}"
+            raise ValueError(msg)
+
+
+def _drive(
+    runs: Sequence[Run], stepper: "_Batched | _InTurn", recorders: Sequence[Recorder]
+) -> list[Trained]:
+    for recorder in recorders:
+        recorder(0, stepper.weights)
+    epochs: list[Tensor] = []
+    for epoch in range(runs[0].config.epochs):
+        losses = []
+        for rows in _stacked_rows(runs, epoch):
+            losses.append(stepper.step(rows))
+            for recorder in recorders:
+                recorder(stepper.updates, stepper.weights)
+        epochs.append(torch.cat(losses, dim=1).mean(dim=1))
+    stepper.hand_over()
+    return [run.finish([epoch[member] for epoch in epochs]) for member, run in enumerate(runs)]
+
+
+def _stacked_rows(runs: Sequence[Run], epoch: int) -> Iterator[Tensor]:
+    """Rows of every member, shape (members, batch), batch after batch."""
+    orders = [batch_rows(run.config, len(run.inputs), epoch) for run in runs]
+    for batch in zip(*orders, strict=True):
+        yield torch.from_numpy(np.stack(batch)).to(runs[0].inputs.device)
+
+
+def _batching_pays(
+    configs: Sequence[RunConfig],
+    tasks: Mapping[DataSpec, Task],
+    teachers: Sequence[Trained | None],
+    device: str,
+) -> bool:
+    """Time a few steps of both ways on networks of their own."""
+
+    def seconds(make: "Callable[[list[Run]], _Batched | _InTurn]") -> float:
+        runs = [
+            Run(config, tasks[config.data], teacher, device=device)
+            for config, teacher in zip(configs, teachers, strict=True)
+        ]
+        stepper = make(runs)
+        rows = next(_stacked_rows(runs, 0))
+        best = float("inf")
+        stepper.step(rows)  # the first step allocates
+        for _ in range(PROBE_STEPS):
+            start = time.perf_counter()
+            float(stepper.step(rows).sum())  # waits for the device
+            best = min(best, time.perf_counter() - start)
+        return best
+
+    return seconds(_Batched) < seconds(_InTurn)
+
+
+class _InTurn:
+    """One step of each member in turn."""
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        self.runs = runs
+        self.weights: Mapping[str, Tensor] = _StackedOnDemand(runs)
+
+    @property
+    def updates(self) -> int:
+        return self.runs[0].updates
+
+    def step(self, rows: Tensor) -> Tensor:
+        pairs = zip(self.runs, rows, strict=True)
+        return torch.stack([run.step(own) for run, own in pairs])
+
+    def hand_over(self) -> None:
+        """Nothing to do: the members hold their own weights."""
+
+
+class _StackedOnDemand(Mapping[str, Tensor]):
+    """Weights of all members, stacked only where a recorder asks."""
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        self._runs = runs
+
+    def __getitem__(self, name: str) -> Tensor:
+        return torch.stack([run.weights[name].detach() for run in self._runs])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._runs[0].weights)
+
+    def __len__(self) -> int:
+        return len(self._runs[0].weights)
+
+
+class _Batched:
+    """All members in one step, by hand-written batched products."""
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        self.runs, self.updates = runs, 0
+        first = runs[0]
+        self.weights: dict[str, Tensor] = {
+            name: torch.stack([run.weights[name].detach() for run in runs])
+            for name in first.weights
+        }
+        for weight in self.weights.values():
+            weight.grad = torch.zeros_like(weight)
+        chain = first.network.dense_chain() or ()
+        self.layers = [
+            (self.weights[f"{name}.weight"], self.weights.get(f"{name}.bias")) for name in chain
+        ]
+        self.optimizer = torch_optimizer(first.config.optimizer, list(self.weights.values()))
+        # members on the same samples and frozen part share one copy of their inputs
+        self.shared = all(torch.equal(run.inputs, first.inputs) for run in runs[1:])
+        self.inputs = first.inputs if self.shared else torch.stack([run.inputs for run in runs])
+        self.targets = torch.stack([run.targets for run in runs])
+        self.everything = first.config.optimizer.name == "gd"
+        supervisions = [run.config.supervision for run in runs]
+        factors = [temperature_factor(each.factor, each.temperature) for each in supervisions]
+        self.temperature = self._column([each.temperature for each in supervisions])
+        self.factor = self._column(factors)
+
+    def _column(self, values: Sequence[float]) -> Tensor:
+        like = self.targets
+        return torch.tensor(values, dtype=like.dtype, device=like.device)[:, None, None]
+
+    @torch.no_grad()
+    def step(self, rows: Tensor) -> Tensor:
+        members = torch.arange(len(rows), device=rows.device)[:, None]
+        if self.everything and self.shared:
+            inputs = self.inputs.expand(len(rows), *self.inputs.shape)
+        else:
+            inputs = self.inputs[rows] if self.shared else self.inputs[members, rows]
+        targets = self.targets[members, rows]
+        hidden = [inputs]
+        for weight, bias in self.layers[:-1]:
+            hidden.append(_affine(hidden[-1], weight, bias).relu_())
+        logits = _affine(hidden[-1], *self.layers[-1]).div_(self.temperature)
+        log_probabilities = torch.log_softmax(logits, dim=-1)
+        losses = -self.factor[:, 0] * (targets * log_probabilities).sum(-1)
+        scale = self.factor / (self.temperature * rows.shape[1])
+        slope = (log_probabilities.exp() - targets).mul_(scale)  # d mean loss / d logits
+        for number in reversed(range(len(self.layers))):
+            weight, bias = self.layers[number]
+            torch.bmm(slope.transpose(1, 2), hidden[number], out=weight.grad)
+            if bias is not None:
+                torch.sum(slope, dim=1, out=bias.grad)
+            if number:
+                slope = torch.bmm(slope, weight).mul_(hidden[number] > 0)
+        self.optimizer.step()
+        self.updates += 1
+        return losses
+
+    def hand_over(self) -> None:
+        """Give the members their weights."""
+        with torch.no_grad():
+            for name, stacked in self.weights.items():
+                for run, own in zip(self.runs, stacked, strict=True):
+                    run.weights[name].copy_(own)
+
+
+def _affine(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Inputs (members, n, d) through layers (members, h, d)."""
+    if bias is None:
+        return torch.bmm(inputs, weight.transpose(1, 2))
+    return torch.baddbmm(bias[:, None, :], inputs, weight.transpose(1, 2))

@@ -1,0 +1,192 @@
+"""Train one network: the plain loop that everything else is checked against."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deep import models
+from deep.losses import tempered_cross_entropy
+from deep.models.network import Network
+from deep.training.config import Optimizer, RunConfig
+from deep.training.streams import stream
+from deep.training.task import Array, Task, make_targets, make_task
+
+Recorder = Callable[[int, Mapping[str, Tensor]], None]
+"""Called with the number of updates made, 0 before the first, and the trained weights by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a finished run leaves: weights, outputs and the course of the loss."""
+
+    weights: dict[str, NDArray[np.floating]]
+    """All weights and buffers by name, as torch's ``state_dict`` names them."""
+    train_logits: Array
+    """On the training samples, in the order of the task, shape (n, classes)."""
+    test_logits: Array
+    """On the test samples, shape (m, classes)."""
+    history: dict[str, Array]
+    """``loss``: mean training loss of each epoch, before each update, shape (epochs,)."""
+
+
+def train(
+    config: RunConfig,
+    *,
+    teacher: Trained | None = None,
+    recorders: Sequence[Recorder] = (),
+    task: Task | None = None,
+    root: Path | str | None = None,
+    device: str = "cpu",
+) -> Trained:
+    """Train the network of ``config``, and its teacher first if it needs one.
+
+    Args:
+        config: The run.
+        teacher: The trained ``config.teacher``, if the caller has it; trained here otherwise.
+        recorders: Called before the first update and after every update.
+        task: The arrays of ``config.data``, if the caller has them; read here otherwise.
+        root: Folder of the image sets; STILLROOM_DATA if None.
+        device: A torch device.
+
+    Raises:
+        ValueError: If the data are not there, or the loss is not finite.
+
+    >>> from deep.training.config import DataSpec
+    >>> config = RunConfig(model=models.spec("mlp", width=8), data=DataSpec(samples=32), epochs=3)
+    >>> train(config).train_logits.shape
+    (32, 10)
+    """
+    task = task or make_task(config.data, root=root)
+    if teacher is None and config.teacher is not None and config.supervision.needs_teacher:
+        teacher = train(config.teacher, task=task, device=device)
+    run = Run(config, task, teacher, device=device)
+    for recorder in recorders:
+        recorder(0, run.weights)
+    epochs = []
+    for epoch in range(config.epochs):
+        losses = []
+        for rows in run.batches(epoch):
+            losses.append(run.step(rows))
+            for recorder in recorders:
+                recorder(run.updates, run.weights)
+        epochs.append(torch.cat(losses).mean())
+    return run.finish(epochs)
+
+
+class Run:
+    """A network under training: one `step` a batch."""
+
+    def __init__(
+        self, config: RunConfig, task: Task, teacher: Trained | None, *, device: str = "cpu"
+    ) -> None:
+        dtype = getattr(torch, config.precision)
+        self.config, self.task = config, task
+        self.updates = 0
+        self.network = initial_network(config, task).to(device=device, dtype=dtype)
+        self.optimizer = torch_optimizer(config.optimizer, list(self.network.parameters()))
+        self.weights = dict(self.network.named_parameters())
+        with torch.no_grad():
+            inputs = torch.from_numpy(task.train_inputs).to(device=device, dtype=dtype)
+            self.inputs = self.network.frozen(inputs)
+        targets = make_targets(
+            config.supervision,
+            task.train_labels,
+            task.classes,
+            None if teacher is None else teacher.train_logits,
+        )
+        self.targets = torch.from_numpy(targets).to(device=device, dtype=dtype)
+
+    def batches(self, epoch: int) -> list[Tensor]:
+        """Rows of every batch of an epoch."""
+        return [
+            torch.from_numpy(rows).to(self.inputs.device)
+            for rows in batch_rows(self.config, len(self.inputs), epoch)
+        ]
+
+    def step(self, rows: Tensor) -> Tensor:
+        """One update on the samples of ``rows``; their losses before it, shape (batch,)."""
+        supervision = self.config.supervision
+        losses = tempered_cross_entropy(
+            self.network.trained(self.inputs[rows]),
+            self.targets[rows],
+            temperature=supervision.temperature,
+            factor=supervision.factor,
+        )
+        self.optimizer.zero_grad(set_to_none=True)
+        losses.mean().backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.updates += 1
+        return losses.detach()
+
+    def finish(self, epochs: Sequence[Tensor]) -> Trained:
+        """The record of the run, given the mean loss of each epoch."""
+        losses = np.array([float(loss) for loss in epochs])
+        with torch.no_grad():
+            tests = torch.from_numpy(self.task.test_inputs).to(self.inputs)
+            train_logits = as_array(self.network.trained(self.inputs))
+            test_logits = as_array(self.network(tests))
+        refuse_divergence(self.config, losses, train_logits)
+        state = self.network.state_dict()
+        weights = {name: value.detach().cpu().numpy().copy() for name, value in state.items()}
+        return Trained(weights, train_logits, test_logits, {"loss": losses})
+
+
+def initial_network(config: RunConfig, task: Task) -> Network:
+    """The network of ``config`` at its initialization, float32 on the CPU."""
+    return models.build(
+        config.model,
+        inputs=task.train_inputs.shape[1],
+        classes=task.classes,
+        rng=stream("initial weights", *config.init_key),
+    )
+
+
+def batch_rows(config: RunConfig, samples: int, epoch: int) -> list[NDArray[np.int64]]:
+    """Rows of every batch of an epoch: a shuffle cut into batches, or all rows for ``"gd"``.
+
+    >>> config = RunConfig(model=models.spec("mlp"), optimizer=Optimizer(batch=4))
+    >>> [len(rows) for rows in batch_rows(config, 10, epoch=0)]
+    [4, 4, 2]
+    """
+    if config.optimizer.name == "gd":
+        return [np.arange(samples)]
+    order = stream("order", *config.order_key, epoch).permutation(samples)
+    batch = config.optimizer.batch
+    return [order[start : start + batch] for start in range(0, samples, batch)]
+
+
+def torch_optimizer(optimizer: Optimizer, weights: list[Tensor]) -> torch.optim.Optimizer:
+    """The torch optimizer for ``weights``; elementwise, so stacked weights step as single ones."""
+    if optimizer.name == "adam":
+        return torch.optim.Adam(
+            weights, lr=optimizer.learning_rate, weight_decay=optimizer.weight_decay, fused=True
+        )
+    return torch.optim.SGD(
+        weights,
+        lr=optimizer.learning_rate,
+        momentum=optimizer.momentum,
+        nesterov=optimizer.nesterov,
+        weight_decay=optimizer.weight_decay,
+        fused=True,
+    )
+
+
+def refuse_divergence(config: RunConfig, losses: Array, logits: Array) -> None:
+    """Raise ValueError unless the losses and the last logits are finite."""
+    finite = np.append(np.isfinite(losses), np.isfinite(logits).all())
+    if not finite.all():
+        msg = (
+            f"learning_rate must be small enough for {config.model.name} to train, with "
+            f"{config.optimizer.learning_rate:g} it diverges in epoch {int(np.argmin(finite))}"
+        )
+        raise ValueError(msg)
+
+
+def as_array(values: Tensor) -> Array:
+    """A tensor as a float64 array."""
+    return np.asarray(values.detach().cpu().numpy(), dtype=np.float64)

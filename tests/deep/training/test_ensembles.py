@@ -1,0 +1,144 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from deep import models
+from deep.training import ensembles
+from deep.training.config import DataSpec, Optimizer, RunConfig, Supervision
+from deep.training.ensembles import train_together
+from deep.training.loop import train
+
+BASE = RunConfig(
+    model=models.spec("mlp", width=8),
+    data=DataSpec(samples=40, test_samples=30, noise=0.25),
+    optimizer=Optimizer(batch=16, learning_rate=1e-2),
+    epochs=3,
+    precision="float64",
+)
+ADAM, SGD = BASE.optimizer, Optimizer(name="sgd", learning_rate=0.1, momentum=0.9, batch=16)
+GD = Optimizer(name="gd", learning_rate=0.1)
+
+
+def members(base):
+    """A teacher, its students under every supervision, and another seed with other data."""
+    teacher = replace(base, stream="teacher")
+    students = [
+        replace(base, teacher=teacher, student_init="teacher", supervision=supervision)
+        for supervision in (
+            Supervision(kind="teacher", temperature=4.0),
+            Supervision(kind="teacher", temperature=4.0, factor="1"),
+            Supervision(kind="teacher"),
+            Supervision(kind="teacher_confidence", temperature=4.0),
+            Supervision(temperature=4.0),
+            Supervision(kind="smooth", smoothing=0.1),
+        )
+    ]
+    elsewhere = replace(base, seed=1, data=replace(base.data, seed=1))
+    return [teacher, *students, elsewhere]
+
+
+CASES = {
+    "adam": BASE,
+    "sgd": replace(BASE, optimizer=SGD),
+    "gd": replace(BASE, optimizer=GD),
+    "linear": replace(BASE, model=models.spec("mlp", depth=0, first_bias=True)),
+    "deep": replace(BASE, model=models.spec("mlp", width=6, depth=4, init="he")),
+    "features": replace(BASE, model=models.spec("random_features", features=30)),
+    "features, gd": replace(BASE, model=models.spec("random_features", features=30), optimizer=GD),
+}
+
+
+@pytest.mark.parametrize("strategy", ["batched", "loop"])
+@pytest.mark.parametrize("base", CASES.values(), ids=CASES)
+def test_the_numbers_are_those_of_the_loop(base, strategy):
+    configs = members(base)
+    for config, got in zip(configs, train_together(configs, strategy=strategy), strict=True):
+        want = train(config)
+        np.testing.assert_allclose(got.train_logits, want.train_logits, rtol=1e-8, atol=1e-10)
+        np.testing.assert_allclose(got.test_logits, want.test_logits, rtol=1e-8, atol=1e-10)
+        np.testing.assert_allclose(got.history["loss"], want.history["loss"], rtol=1e-10)
+        for name, weights in want.weights.items():
+            np.testing.assert_allclose(got.weights[name], weights, rtol=1e-8, atol=1e-10)
+
+
+def test_float32_agrees_to_its_rounding():
+    configs = [replace(config, precision="float32") for config in members(BASE)]
+    for config, got in zip(configs, train_together(configs, strategy="batched"), strict=True):
+        want = train(config)
+        np.testing.assert_allclose(got.train_logits, want.train_logits, rtol=1e-3, atol=1e-4)
+
+
+def test_members_on_the_same_samples_share_their_inputs():
+    """Full-batch descent on shared random features takes the path without a gather."""
+    base = CASES["features, gd"]
+    configs = members(base)[:-1]
+    for config, got in zip(configs, train_together(configs, strategy="batched"), strict=True):
+        np.testing.assert_allclose(got.train_logits, train(config).train_logits, rtol=1e-9)
+
+
+@pytest.mark.parametrize("strategy", ["batched", "loop"])
+def test_recorders_see_all_members_stacked(strategy):
+    configs, seen = members(BASE), []
+
+    def record(step, weights):
+        seen.append((step, weights["layers.0.weight"].detach().clone().numpy()))
+
+    trained = train_together(configs, strategy=strategy, recorders=[record])
+    assert [step for step, _ in seen] == list(range(10))
+    assert seen[0][1].shape == (len(configs), 8, 64)
+    final = np.stack([each.weights["layers.0.weight"] for each in trained])
+    np.testing.assert_array_equal(seen[-1][1], final)
+
+
+def test_given_teachers_are_used():
+    teacher = train(replace(BASE, stream="teacher"))
+    configs = members(BASE)[1:-1]
+    given = train_together(configs, teachers=[teacher] * len(configs), strategy="batched")
+    own = train_together(configs, strategy="batched")
+    for one, other in zip(given, own, strict=True):
+        np.testing.assert_array_equal(one.train_logits, other.train_logits)
+
+
+@pytest.mark.parametrize("pays", [True, False])
+def test_auto_follows_the_probe(monkeypatch, pays):
+    monkeypatch.setattr(ensembles, "_batching_pays", lambda *args: pays)
+    used = []
+    for kind in ("_Batched", "_InTurn"):
+        original = getattr(ensembles, kind)
+        monkeypatch.setattr(
+            ensembles, kind, lambda runs, k=kind, o=original: used.append(k) or o(runs)
+        )
+    train_together(members(BASE))
+    assert used == ["_Batched" if pays else "_InTurn"]
+
+
+def test_the_probe_changes_no_number():
+    configs = members(BASE)
+    for got, want in zip(
+        train_together(configs), train_together(configs, strategy="batched"), strict=True
+    ):
+        np.testing.assert_allclose(got.train_logits, want.train_logits, rtol=1e-8, atol=1e-10)
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match="configs must hold at least one run"):
+        train_together([])
+    with pytest.raises(ValueError, match="members must agree in epochs"):
+        train_together([BASE, replace(BASE, epochs=2)])
+    with pytest.raises(ValueError, match="strategy must be one of"):
+        train_together([BASE], strategy="vmap")
+    with pytest.raises(ValueError, match="teachers must be one for each of 1 members, got 0"):
+        train_together([BASE], teachers=[])
+    with pytest.raises(ValueError, match="equally many samples"):
+        train_together([BASE, replace(BASE, data=replace(BASE.data, samples=39))])
+    with pytest.raises(ValueError, match="learning_rate must be small enough"):
+        train_together([replace(BASE, optimizer=Optimizer(name="sgd", learning_rate=1e300))] * 2)
+
+
+@pytest.mark.gpu
+def test_the_same_on_a_gpu():
+    configs = members(BASE)
+    there = train_together(configs, strategy="batched", device="cuda")
+    for config, got in zip(configs, there, strict=True):
+        np.testing.assert_allclose(got.train_logits, train(config).train_logits, rtol=1e-6)
