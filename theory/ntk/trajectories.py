@@ -1,0 +1,243 @@
+r"""Is a student more biased than its teacher? Statistics of their paths along eigendirections.
+
+Teacher and student start from the same weights; D_k(t) is how far the weights have moved along
+direction k (`theory.ntk.projections`), eigenvalues descend. A pair (i, j), i < j, has i as the
+higher direction. All paths are divided by the teacher's final value, for the student too: with its
+own final value the student's path under the flow of the squared loss is the teacher's, and the
+effect is invisible. (papers/004, App. D.3, made precise; flow.md section 7.)
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from theory import checks
+from theory.checks import Array
+
+POINTS = 19
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """What student and teacher have along j when both have come equally far along i; both (r, r).
+
+    Row i is the clock, column j the direction compared. Where a direction never moves: nan.
+    """
+
+    log_ratio: Array
+    r""":math:`L_{ij}`, mean of :math:`\ln(D^S_j / D^T_j)` at equal progress along i; below 0 the
+    student is more biased to the higher direction."""
+    area: Array
+    """Mean difference of the normalized paths at equal progress, over the range of progress."""
+
+
+def matched_progress(
+    teacher: ArrayLike, student: ArrayLike, *, own_normalizer: bool = False, points: int = POINTS
+) -> Matched:
+    r"""Compare student and teacher along every direction j at equal progress along every i.
+
+    With :math:`x = D_i / D^T_i(\text{end})`, its running maximum as the clock, and ``points``
+    levels from 1/(points + 1) to points/(points + 1) of the progress that both reach, the values
+    along j are interpolated linearly between the records.
+
+    Args:
+        teacher: :math:`D^T`, shape (records, r); the first record is the start, where D = 0.
+        student: :math:`D^S`, shape (records, r); the number of records may differ.
+        own_normalizer: Divide the student by its own final value: the negative control.
+        points: Levels of progress.
+
+    Raises:
+        ValueError: If a path is not finite and >= 0, or the numbers of directions differ.
+
+    >>> teacher = np.outer([0.0, 0.5, 1.0], [1.0, 1.0])
+    >>> student = np.outer([0.0, 0.5, 1.0], [1.0, 0.5])
+    >>> matched_progress(teacher, student).log_ratio.round(3)
+    array([[ 0.   , -0.693],
+           [ 0.693,  0.   ]])
+    """
+    paths = _paths("teacher", teacher), _paths("student", student)
+    if paths[0].shape[1] != paths[1].shape[1]:
+        shapes = f"{paths[0].shape} and {paths[1].shape}"
+        msg = f"teacher and student must have the same directions, got shapes {shapes}"
+        raise ValueError(msg)
+    points = checks.count("points", points, minimum=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        first = paths[0] / paths[0][-1]
+        second = paths[1] / (paths[1][-1] if own_normalizer else paths[0][-1])
+    levels = np.arange(1, points + 1) / (points + 1)
+    size = first.shape[1]
+    log_ratio, area = np.full((2, size, size), np.nan)
+    for clock in range(size):
+        reached = min(first[:, clock].max(), second[:, clock].max())
+        if not 0 < reached < np.inf:  # this direction never moves
+            continue
+        y_teacher = _at(first, clock, levels * reached)
+        y_student = _at(second, clock, levels * reached)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            log_ratio[clock] = np.log(y_student / y_teacher).mean(axis=0)
+        area[clock] = (y_student - y_teacher).mean(axis=0) / reached
+    return Matched(np.where(np.isfinite(log_ratio), log_ratio, np.nan), area)
+
+
+def _at(paths: Array, clock: int, levels: Array) -> Array:
+    """All directions at the first moment when ``clock`` has come to each level, (levels, r)."""
+    progress = np.maximum.accumulate(paths[:, clock])
+    after = np.clip(np.searchsorted(progress, levels), 1, len(progress) - 1)
+    step = progress[after] - progress[after - 1]
+    part = np.divide(levels - progress[after - 1], step, out=np.ones_like(step), where=step > 0)
+    return np.asarray(paths[after - 1] + part[:, None] * (paths[after] - paths[after - 1]))
+
+
+def pair_mask(
+    eigenvalues: ArrayLike, kept: ArrayLike | None = None, *, gap: float = 1e-3
+) -> NDArray[np.bool_]:
+    r"""Which pairs (i, j) to judge: i < j, both kept, and :math:`s_i - s_j \ge gap\, s_i`.
+
+    Nearly equal singular values share an eigenspace, whose basis is arbitrary.
+
+    >>> pair_mask([4.0, 1.0, 1.0]).astype(int)
+    array([[0, 1, 1],
+           [0, 0, 0],
+           [0, 0, 0]])
+
+    Raises:
+        ValueError: If eigenvalues are negative or not one axis.
+    """
+    singular = np.sqrt(checks.nonnegative("eigenvalues", eigenvalues))
+    if singular.ndim != 1:
+        msg = f"eigenvalues must have shape (r,), got {singular.shape}"
+        raise ValueError(msg)
+    use = singular > 0 if kept is None else np.asarray(kept, dtype=bool) & (singular > 0)
+    apart = singular[:, None] - singular[None, :] >= gap * singular[:, None]
+    return np.asarray(np.triu(np.ones((len(use), len(use)), dtype=bool), 1)) & (
+        apart & use[:, None] & use[None, :]
+    )
+
+
+def final_log_ratio(teacher: ArrayLike, student: ArrayLike) -> Array:
+    r"""How much farther the student has moved in the end, :math:`\ln(D^S_k / D^T_k)`, shape (r,).
+
+    nan where either has not moved.
+
+    >>> final_log_ratio([[0.0, 0.0], [1.0, 1.0]], [[0.0, 0.0], [1.0, np.exp(-1.0)]])
+    array([ 0., -1.])
+    """
+    ends = _paths("student", student)[-1], _paths("teacher", teacher)[-1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.log(ends[0]) - np.log(ends[1])
+    return np.where(np.isfinite(ratio), ratio, np.nan)
+
+
+def log_slope(values: ArrayLike, eigenvalues: ArrayLike, kept: ArrayLike | None = None) -> float:
+    r"""Slope of ``values`` on :math:`\ln \lambda_k` by least squares; nan values are left out.
+
+    Of `final_log_ratio` it is the statistic S4, one number without pairs or a clock: above 0 the
+    student moves relatively farther along higher directions. Of the logarithm of a filter's
+    effective time it is S5, above 0 where the filter exaggerates.
+
+    >>> log_slope([2.0, 1.0, 0.0], [np.exp(2), np.exp(1), 1.0])
+    1.0
+    """
+    y = checks.real_array("values", np.nan_to_num(np.asarray(values, dtype=np.float64)))
+    x = checks.nonnegative("eigenvalues", eigenvalues)
+    checks.same_shape(values=y, eigenvalues=x)
+    use = np.isfinite(np.asarray(values, dtype=np.float64)) & (x > 0)
+    if kept is not None:
+        use &= np.asarray(kept, dtype=bool)
+    if use.sum() < 2:
+        return float("nan")
+    centered = np.log(x[use]) - np.log(x[use]).mean()
+    spread = float(centered @ centered)
+    return float(centered @ y[use]) / spread if spread > 0 else float("nan")
+
+
+def share_below(values: ArrayLike, *, tie: float = 0.0) -> float:
+    """Share of values below zero; those within ``tie`` of zero count half, nan not at all.
+
+    >>> share_below([-1.0, -2.0, 0.0, 1.0])
+    0.625
+    """
+    known = np.asarray(values, dtype=np.float64)
+    known = known[~np.isnan(known)]
+    if known.size == 0:
+        return float("nan")
+    below, above = (known < -tie).mean(), (known > tie).mean()
+    return float(below + 0.5 * (1 - below - above))
+
+
+STATISTICS = (
+    "s1_share",
+    "s1_median",
+    "s2_median",
+    "s3_share",
+    "s3_median",
+    "s4_slope",
+    "s6_share",
+    "s6_median",
+)
+"""What `bias_statistics` returns. Shares above 1/2, medians below 0 and slopes above 0 say that the
+student is more biased than its teacher; S6 is the negative control."""
+
+
+def bias_statistics(
+    teacher: ArrayLike,
+    student: ArrayLike,
+    eigenvalues: ArrayLike,
+    kept: ArrayLike | None = None,
+    *,
+    tie: float = 0.0,
+) -> dict[str, float]:
+    r"""All statistics of one student beside one teacher, over all pairs of kept directions.
+
+    ======== ==========================================================================
+    S1       share of pairs with :math:`L_{ij} < 0` and median of :math:`L_{ij}`
+    S2       median of the area between the paths at matched progress
+    S3       :math:`\ln(D_j^S/D_j^T) - \ln(D_i^S/D_i^T)` at the end: share below 0, median
+    S4       slope of :math:`\ln(D_k^S/D_k^T)` at the end on :math:`\ln\lambda_k`
+    S6       S1 with the student divided by its own final value
+    ======== ==========================================================================
+
+    Args:
+        teacher: :math:`D^T`, shape (records, r).
+        student: :math:`D^S`, shape (records, r).
+        eigenvalues: Shape (r,), descending.
+        kept: Directions above the rank tolerance; all of positive eigenvalue if None.
+        tie: Within this of zero a pair counts half: the rounding of the networks.
+
+    >>> time, rate = np.linspace(0, 3, 400)[:, None], np.array([1.0, 0.5, 0.1])
+    >>> teacher = 1 - np.exp(-rate * time)
+    >>> student = teacher * (1 - np.exp(-rate * 3))
+    >>> found = bias_statistics(teacher, student, rate, tie=1e-12)
+    >>> found["s1_share"], found["s6_share"], found["s4_slope"] > 0
+    (1.0, 0.5, True)
+    """
+    mask = pair_mask(eigenvalues, kept)
+    matched = matched_progress(teacher, student)
+    own = matched_progress(teacher, student, own_normalizer=True)
+    final = final_log_ratio(teacher, student)
+    first, second, sixth = matched.log_ratio[mask], matched.area[mask], own.log_ratio[mask]
+    third = (final[None, :] - final[:, None])[mask]
+    return {
+        "s1_share": share_below(first, tie=tie),
+        "s1_median": _median(first),
+        "s2_median": _median(second),
+        "s3_share": share_below(third, tie=tie),
+        "s3_median": _median(third),
+        "s4_slope": log_slope(final, eigenvalues, kept),
+        "s6_share": share_below(sixth, tie=tie),
+        "s6_median": _median(sixth),
+    }
+
+
+def _median(values: Array) -> float:
+    known = values[~np.isnan(values)]
+    return float(np.median(known)) if known.size else float("nan")
+
+
+def _paths(name: str, value: ArrayLike) -> Array:
+    paths = checks.nonnegative(name, value)
+    if paths.ndim != 2 or len(paths) < 2 or paths.shape[1] == 0:
+        msg = f"{name} must have shape (records, directions) with 2 records, got {paths.shape}"
+        raise ValueError(msg)
+    return paths
