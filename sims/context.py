@@ -25,7 +25,8 @@ from sims.progress import Reporter, silent
 from sims.results import source_digest
 
 if TYPE_CHECKING:
-    from deep.training.loop import RunConfig, Trained
+    from deep.training.config import RunConfig
+    from deep.training.loop import Trained
 
 Item = TypeVar("Item")
 Arrays = dict[str, NDArray[Any]]
@@ -39,6 +40,7 @@ class Context:
         workers: Processes for ``map``; None for one per processor.
         reporter: How progress is shown.
         data_root: Folder of image sets; None for the environment's STILLROOM_DATA.
+        fresh: Compute everything anew, in place of what is stored.
 
     Use it in a ``with`` block, or call ``close()``: it may have started processes.
 
@@ -56,6 +58,7 @@ class Context:
         workers: int | None = None,
         reporter: Reporter | None = None,
         data_root: Path | None = None,
+        fresh: bool = False,
     ) -> None:
         if workers is not None and workers < 1:
             msg = f"workers must be at least 1, got {workers}"
@@ -65,6 +68,7 @@ class Context:
         self.reporter = reporter or silent()
         root = data_root or os.environ.get("STILLROOM_DATA") or None
         self.data_root = None if root is None else Path(root)
+        self.fresh = fresh
         self._pool = Pool(self.workers)
         self._kept: dict[str, Arrays] = {}
         self._trained: dict[str, Trained] = {}
@@ -100,25 +104,32 @@ class Context:
         items = list(items)
         keys = [_item_key(name, f, item) for item in items]
         store = None if self.out is None else Store(self.out / "cache" / name)
-        tasks = {key: Task(f, item, key, store) for key, item in zip(keys, items, strict=True)}
+        tasks = {
+            key: Task(f, item, key, store, self.fresh)
+            for key, item in zip(keys, items, strict=True)
+        }
         done = {key: kept for key in tasks if (kept := self._fetch(store, key)) is not None}
         missing = [task for key, task in tasks.items() if key not in done]
         title = description or f.__name__.replace("_", " ")
         with self.progress(title, total=len(tasks), done=len(done)) as advance:
             for key, arrays in self._pool.run(missing):
                 done[key] = arrays
-                if store is None:
+                if store is None or self.fresh:
                     self._kept[key] = arrays
                 advance()
         return [done[key] for key in keys]
 
     def trained(self, run_config: "RunConfig") -> "Trained":
-        """The network that ``run_config`` describes: trained now, or kept from earlier."""
+        """The network that ``run_config`` describes: trained now, or kept from earlier.
+
+        Its teacher, if it has one, is trained once for all its students.
+        """
         from deep.training.loop import train
 
         key = content_key({"run": run_config})
         if key not in self._trained:
-            self._trained[key] = train(run_config)
+            teacher = None if run_config.teacher is None else self.trained(run_config.teacher)
+            self._trained[key] = train(run_config, teacher=teacher, root=self.data_root)
         return self._trained[key]
 
     @contextmanager
@@ -140,7 +151,7 @@ class Context:
         self.close()
 
     def _fetch(self, store: Store | None, key: str) -> Arrays | None:
-        if store is None:
+        if store is None or self.fresh:
             return self._kept.get(key)
         entry = store.get(key)
         return None if entry is None else entry.arrays

@@ -37,11 +37,15 @@ class Task:
     """Name of the result."""
     store: Store | None
     """Where the result is kept, if anywhere."""
+    fresh: bool = False
+    """Whether to make it even if it is kept already."""
 
     def done(self) -> Arrays:
         """The arrays: fetched, or made and kept."""
         if self.store is None:
             return self._made()
+        if self.fresh:
+            return self.store.put(self.key, arrays=self._made(), record={}).arrays
         return self.store.get_or_make(self.key, lambda: (self._made(), {})).arrays
 
     def _made(self) -> Arrays:

@@ -126,7 +126,7 @@ class Store:
         try:
             return _read(self.path(key), key)
         except FileNotFoundError:
-            if not self._remains(key):
+            if not self._remains(key) and not self.path(key).exists():
                 return None
         except _Damaged:
             pass

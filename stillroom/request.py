@@ -1,0 +1,117 @@
+"""The options of ``stillroom sim``: those of the config and those of every run. Loads tyro."""
+
+import contextlib
+import io
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, make_dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from sims import experiments
+from stillroom.errors import UserError
+from stillroom.options import Parser
+
+_ASCII_FRAME = str.maketrans("│─╭╮╰╯", "|-++++")  # which of the two it draws depends on stdout
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """How to run it, and where what is made lies."""
+
+    size: Literal["smoke", "demo", "laptop", "paper"] = "laptop"
+    """Size that the other options start from."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Where everything made lies; STILLROOM_OUT, else out."""
+    workers: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Processes to compute with; one per processor unless given."""
+    data_root: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Folder of image sets; STILLROOM_DATA unless given."""
+    fresh: bool = False
+    """Compute anew what is stored already."""
+    figures: bool = True
+    """Draw the figures of the result."""
+
+
+def of(name: str, arguments: Sequence[str]) -> tuple[Any, Common]:
+    """The config and the common options that ``arguments`` ask for; prints the help if asked.
+
+    Raises:
+        ValueError: If there is no such experiment.
+        UserError: If an option is wrong.
+    """
+    experiment = experiments.get(name)
+    sized = Common(size=_size(name, arguments))
+    kind = make_dataclass("Options", [("config", experiment.Config), ("run", Common)], frozen=True)
+    default = kind(config=experiment.config(sized.size), run=sized)
+    about = f"{experiment.title}. Defaults are those of the size {sized.size}."
+    asked = _parsed(kind, f"sim {name}", about, arguments, default)
+    return asked.config, asked.run
+
+
+def common(arguments: Sequence[str]) -> Common:
+    """The common options alone.
+
+    Raises:
+        UserError: If an option is wrong.
+    """
+    about = "Every experiment in turn."
+    done: Common = _parsed(Common, "sim all", about, arguments, Common())
+    return done
+
+
+def of_size(name: str, asked: Common) -> Any:  # noqa: ANN401
+    """The config of an experiment at the size asked for."""
+    return experiments.get(name).config(asked.size)
+
+
+def _size(name: str, arguments: Sequence[str]) -> Any:  # noqa: ANN401
+    """The size that the defaults are taken from."""
+    parser = Parser(f"sim {name}", "")
+    parser.add_argument("--size", choices=experiments.SIZES, default="laptop")
+    rest = [one for one in arguments if one not in ("-h", "--help")]
+    return parser.parse_known_args(rest)[0].size
+
+
+def _parsed(
+    kind: Any,  # noqa: ANN401
+    command: str,
+    about: str,
+    arguments: Sequence[str],
+    default: object,
+) -> Any:  # noqa: ANN401
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(
+                kind,
+                prog=f"stillroom {command}",
+                description=about,
+                args=list(arguments),
+                default=default,
+                config=(tyro.conf.OmitArgPrefixes,),
+            )
+    except SystemExit as end:
+        if not end.code:
+            sys.stdout.flush()
+            raise
+        raise UserError(_one_line(said.getvalue(), command)) from None
+
+
+def _one_line(box: str, command: str) -> str:
+    r"""What tyro's framed complaint says first, and the option it proposes.
+
+    Example:
+        >>> _one_line("+- Bad --+\n| bad    |\n| value  |\n| ------ |\n| more   |\n+--------+", "x")
+        'bad value; see `stillroom x --help`'
+    """
+    framed = box.translate(_ASCII_FRAME).splitlines()
+    lines = [line.strip("| ") for line in framed if not line.startswith("+")]
+    rules = [i for i, line in enumerate(lines) if set(line) == {"-"}]
+    said = " ".join(lines[: rules[0] if rules else None]) or "the options cannot be read"
+    close = re.search(r"(?:Perhaps you meant|similar to \S+):\s+(--[\w-]+)", "\n".join(lines))
+    hint = f"; did you mean {close[1]}?" if close else ""
+    return f"{said}{hint}; see `stillroom {command} --help`"

@@ -1,0 +1,50 @@
+"""What was found, in words on a terminal."""
+
+import shutil
+import textwrap
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from sims.results import Finding, Result
+
+_MARKS = {True: "+", False: "-", None: "·"}
+LEGEND = "+ the claim holds   - it does not   · no claim"
+
+
+def width() -> int:
+    """Columns to write in: the terminal's, up to 100."""
+    return max(40, min(100, shutil.get_terminal_size((100, 24)).columns))
+
+
+def wrapped(text: str, *, first: str = "", rest: str | None = None) -> str:
+    """``text`` in lines of the terminal's width."""
+    indent = " " * len(first) if rest is None else rest
+    return textwrap.fill(text, width(), initial_indent=first, subsequent_indent=indent)
+
+
+def sentence(finding: "Finding") -> str:
+    """A finding behind its mark."""
+    return wrapped(finding.text, first=f"  {_MARKS[finding.holds]} ")
+
+
+def findings(result: "Result", title: str) -> str:
+    """The findings of a result under its name and title."""
+    head = wrapped(f"{result.experiment}: {title}")
+    said = [sentence(finding) for finding in result.findings] or ["  no findings"]
+    return "\n".join([head, *said])
+
+
+def files(written: "Sequence[Path]", folder: "Path") -> str:
+    """How many figure files lie where."""
+    return f"{len(written)} figure file{'s' * (len(written) != 1)} in {folder}"
+
+
+def listed(rows: list[tuple[str, str]]) -> str:
+    """Names and what they are, in two columns."""
+    column = max((len(name) for name, _ in rows), default=0) + 4
+    return "\n".join(
+        wrapped(text, first=f"  {name:<{column - 2}}", rest=" " * column) for name, text in rows
+    )
