@@ -15,8 +15,6 @@ from sims import experiments
 from stillroom.errors import UserError
 from stillroom.options import Parser
 
-_ASCII_FRAME = str.maketrans("│─╭╮╰╯", "|-++++")  # which of the two it draws depends on stdout
-
 
 @dataclass(frozen=True, slots=True)
 class Common:
@@ -102,16 +100,21 @@ def _parsed(
 
 
 def _one_line(box: str, command: str) -> str:
-    r"""What tyro's framed complaint says first, and the option it proposes.
+    r"""What tyro's complaint says first, and the option it proposes.
+
+    It comes in sections between rules, in a frame with the title in its upper edge; where standard
+    output knows no such characters it comes without a frame, and the title is a section.
 
     Example:
-        >>> _one_line("+- Bad --+\n| bad    |\n| value  |\n| ------ |\n| more   |\n+--------+", "x")
-        'bad value; see `stillroom x --help`'
+        >>> _one_line("╭─ Bad ─╮\n│ bad   │\n│ value │\n│ ───── │\n│ more  │\n╰───────╯", "sim x")
+        'bad value; see `stillroom sim x --help`'
     """
-    framed = box.translate(_ASCII_FRAME).splitlines()
-    lines = [line.strip("| ") for line in framed if not line.startswith("+")]
-    rules = [i for i, line in enumerate(lines) if set(line) == {"-"}]
-    said = " ".join(lines[: rules[0] if rules else None]) or "the options cannot be read"
-    close = re.search(r"(?:Perhaps you meant|similar to \S+):\s+(--[\w-]+)", "\n".join(lines))
+    lines = [line.strip("│ ") for line in re.sub("\x1b\\[[0-9;]*m", "", box).splitlines()]
+    inner = "\n".join(line for line in lines if line[:1] not in ("╭", "╰"))
+    sections = re.split(r"^[─-]+$", inner, flags=re.MULTILINE)
+    if "╭" not in box and len(sections) > 1:
+        del sections[0]
+    said = " ".join(sections[0].split()) or "the options cannot be read"
+    close = re.search(r"(?:Perhaps you meant|similar to \S+):\s+(--[\w-]+)", inner)
     hint = f"; did you mean {close[1]}?" if close else ""
     return f"{said}{hint}; see `stillroom {command} --help`"
