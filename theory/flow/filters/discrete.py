@@ -1,0 +1,286 @@
+"""Gradient descent in finite steps: plain, with momentum, and its averaged trajectory."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from theory import checks
+from theory.checks import Array
+from theory.flow.filters.base import Filter, log, log_of_shortfall, matrix_power, put
+from theory.numerics import phi, progress
+
+SERIES_TERMS = 22
+# up to so many steps a recursion is faster than a power of the step's matrix
+SHORT = 64
+
+
+def _step_size(value: float) -> float:
+    size = checks.scalar("step_size", value)
+    checks.nonnegative("step_size", size)
+    return size
+
+
+def _require_stable(lam: Array, step_size: float, bound: float, rule: str) -> None:
+    top = float(lam.max()) if lam.size else 0.0
+    if step_size * top >= bound:
+        msg = (
+            f"step_size must stay below {bound / top:.6g} for the largest eigenvalue {top:.6g} "
+            f"({rule}), got {step_size:.6g}: the iteration diverges"
+        )
+        raise ValueError(msg)
+
+
+@dataclass(frozen=True)
+class GradientDescent(Filter):
+    r"""Full-batch gradient descent on the labels: rows 14 to 16.
+
+    .. math:: e_{m+1} = (1 - \eta \lambda) e_m, \qquad g = 1 - e_m
+
+    With momentum :math:`\mu` (heavy ball from rest) :math:`e_{m+1} = (1 + \mu - \eta \lambda)
+    e_m - \mu e_{m-1}`, :math:`e_0 = e_{-1} = 1`; with Nesterov's :math:`e_{m+1} = (1 - \eta
+    \lambda) ((1 + \mu) e_m - \mu e_{m-1})`, whose first step is :math:`e_1 = 1 - (1 + \mu) \eta
+    \lambda` in ``torch.optim.SGD`` (``start="torch"``) and :math:`e_1 = 1 - \eta \lambda` in
+    textbooks (``start="textbook"``).
+
+    For :math:`\eta \lambda > 1`, or with momentum, the gain oscillates and can exceed 1; such
+    modes have no effective time. Evaluation raises ValueError where the iteration diverges:
+    :math:`\eta \lambda \ge 2`, :math:`2 (1 + \mu)` for the heavy ball and
+    :math:`2 (1 + \mu) / (1 + 2 \mu)` for Nesterov.
+
+    Example:
+        >>> GradientDescent(0.5, 3).gain([0.5, 1.0, 3.0])
+        array([0.578125, 0.875   , 1.125   ])
+        >>> float(GradientDescent(0.1, 3, momentum=0.9, nesterov=True).gain(1.0))
+        0.672679
+    """
+
+    step_size: float
+    r"""Step :math:`\eta \ge 0`."""
+    steps: int
+    """Number m of steps."""
+    momentum: float = 0.0
+    r""":math:`\mu` in [0, 1)."""
+    nesterov: bool = False
+    """Nesterov's look-ahead instead of the heavy ball."""
+    start: str = "torch"
+    """How Nesterov begins: ``"torch"`` or ``"textbook"``."""
+
+    def __post_init__(self) -> None:
+        momentum = checks.fraction("momentum", self.momentum)
+        if momentum == 1:
+            msg = "momentum must be in [0, 1), got 1"
+            raise ValueError(msg)
+        put(
+            self,
+            step_size=_step_size(self.step_size),
+            steps=checks.count("steps", self.steps),
+            momentum=momentum,
+            start=checks.choice("start", self.start, ("torch", "textbook")),
+        )
+
+    @property
+    def largest_step(self) -> float:
+        """The bound on step size times eigenvalue below which the iteration converges."""
+        mu = self.momentum
+        return 2.0 * (1.0 + mu) / (1.0 + 2.0 * mu if self.nesterov else 1.0)
+
+    def check_eigenvalues(self, eigenvalues: Array) -> None:
+        """Raise ValueError where the iteration diverges."""
+        rule = f"step size times eigenvalue below {self.largest_step:.6g}"
+        _require_stable(eigenvalues, self.step_size, self.largest_step, rule)
+
+    def _log_error(self, lam: Array) -> tuple[Array, Array]:
+        """Logarithm and sign of the error without momentum."""
+        x = self.step_size * lam
+        with np.errstate(divide="ignore", invalid="ignore"):
+            logarithm = np.where(x < 1, np.log1p(-np.minimum(x, 1.0)), np.log(np.abs(x - 1.0)))
+            logarithm = self.steps * logarithm if self.steps else np.zeros_like(x)
+        return logarithm, np.where((x > 1) & (self.steps % 2 == 1), -1.0, 1.0)
+
+    def _gain(self, lam: Array) -> Array:
+        if self.momentum:
+            return self._learned(lam, self.step_size * lam)
+        logarithm, sign = self._log_error(lam)
+        return np.where(sign > 0, -np.expm1(logarithm), 1.0 + np.exp(logarithm))
+
+    def _shortfall(self, lam: Array) -> Array:
+        if self.momentum:
+            error, scale = self._error(lam)
+            return error * np.exp(scale)
+        logarithm, sign = self._log_error(lam)
+        return sign * np.exp(logarithm)
+
+    def _log_shortfall(self, lam: Array) -> Array:
+        if self.momentum:
+            error, scale = self._error(lam)
+            large = np.where(error >= 0, log(np.maximum(error, 0.0)) + scale, np.nan)
+        else:
+            logarithm, sign = self._log_error(lam)
+            large = np.where(sign > 0, logarithm, np.nan)
+        return log_of_shortfall(self._gain(lam), large)
+
+    def _rate(self, lam: Array) -> Array:
+        if self.momentum:
+            return self._learned(lam, np.full_like(lam, self.step_size))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            rate = self._gain(lam) / lam
+        # m eta to first order in a small eta lambda, where the gain may underflow
+        tiny = self.step_size * self.steps
+        return np.where(lam * tiny < 1e-280, tiny, rate)
+
+    def _coefficients(self, x: Array) -> tuple[Array, Array, Array]:
+        """The step e' = (1 - p x) e - b v, v' = x e + c v, with p, b, c for x = eta lambda."""
+        mu = self.momentum
+        whole = np.ones_like(x)
+        if not self.nesterov:
+            return whole, mu * whole, mu * whole
+        if self.start == "torch":
+            return (1.0 + mu) * whole, mu * mu * whole, mu * whole
+        return whole, mu * (1.0 - x), mu * (1.0 - x)
+
+    def _learned(self, lam: Array, push: Array) -> Array:
+        """The gain in units of ``push`` over eta lambda: a recursion in which it starts at 0."""
+        x = self.step_size * lam
+        first, b, c = self._coefficients(x)
+        if self.steps <= SHORT:
+            gain, velocity = np.zeros_like(x), np.zeros_like(x)
+            for _ in range(self.steps):
+                force = push - x * gain
+                gain, velocity = gain + first * force + b * velocity, force + c * velocity
+            return gain
+        step = np.zeros((lam.size, 3, 3))
+        step[:, 0, 0], step[:, 0, 1], step[:, 0, 2] = 1.0 - first * x, b, first * push
+        step[:, 1, 0], step[:, 1, 1], step[:, 1, 2] = -x, c, push
+        step[:, 2, 2] = 1.0
+        power, scale = matrix_power(step, self.steps)
+        return np.asarray(power[:, 0, 2] * np.exp(scale))
+
+    def _error(self, lam: Array) -> tuple[Array, Array]:
+        """Mantissa of the error and the logarithm of its scale."""
+        x = self.step_size * lam
+        first, b, c = self._coefficients(x)
+        step = np.empty((lam.size, 2, 2))
+        step[:, 0, 0], step[:, 0, 1] = 1.0 - first * x, -b
+        step[:, 1, 0], step[:, 1, 1] = x, c
+        power, scale = matrix_power(step, self.steps)
+        return power[:, 0, 0], scale
+
+
+@dataclass(frozen=True)
+class DiscreteTrajectoryAverage(Filter):
+    r"""Filter-KD's labels as its algorithm makes them: one full-batch step an epoch.
+
+    The average takes in the prediction before each step, :math:`q_{m+1} = (1 - a) q_m + a z_m`
+    from :math:`q_0 = z_0`; after M epochs, with :math:`\rho = 1 - \eta \lambda` and
+    :math:`\beta = 1 - a`,
+
+    .. math:: g = 1 - \beta^M - a \frac{\rho^M - \beta^M}{\rho - \beta}
+
+    It lags one step behind :class:`TrajectoryAverage`, its limit of small steps. Source: Ren
+    2022, Algorithm 1.
+
+    Example:
+        >>> DiscreteTrajectoryAverage(0.5, 0.25, 4).gain([0.5, 1.0])
+        array([0.26171875, 0.4296875 ])
+    """
+
+    step_size: float
+    r"""Step :math:`\eta \ge 0`."""
+    smoothing: float
+    """Weight a of the newest prediction, in [0, 1]."""
+    epochs: int
+    """Number M of epochs."""
+
+    def __post_init__(self) -> None:
+        put(
+            self,
+            step_size=_step_size(self.step_size),
+            smoothing=checks.fraction("smoothing", self.smoothing),
+            epochs=checks.count("epochs", self.epochs),
+        )
+
+    def check_eigenvalues(self, eigenvalues: Array) -> None:
+        """Raise ValueError where the iteration diverges."""
+        rule = "step size times eigenvalue below 2"
+        _require_stable(eigenvalues, self.step_size, 2.0, rule)
+
+    @property
+    def _kept(self) -> float:
+        return (1.0 - self.smoothing) ** self.epochs
+
+    def _sum(self, x: Array) -> tuple[Array, Array]:
+        r"""Logarithm and sign of the mean power :math:`(\rho^M - \beta^M) / (\rho - \beta)`."""
+        a, epochs = self.smoothing, self.epochs
+        lower, upper = np.minimum(x, a), np.minimum(np.maximum(x, a), 1.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            # upper base is 1 - lower; the logarithm of the ratio of the bases
+            distance = np.log1p(np.maximum(upper - lower, 0.0) / (1.0 - upper))
+            ratio = phi(progress(epochs, distance)) / phi(distance)
+            ratio = np.where(distance == 0, float(epochs), ratio)
+            growth = np.log1p(-lower) * (epochs - 1) if epochs > 1 else np.zeros_like(x)
+            same_sign = growth + np.log(ratio)
+            rho = 1.0 - x
+            plain = (rho**epochs - (1.0 - a) ** epochs) / (rho - (1.0 - a))
+        plain = np.where(x > 1, plain, 1.0)
+        logarithm = np.where(x > 1, log(np.abs(plain)), same_sign)
+        return logarithm, np.sign(plain)
+
+    def _gain(self, lam: Array) -> Array:
+        if not self.epochs or not self.smoothing:
+            return np.zeros_like(lam)
+        x = self.step_size * lam
+        return np.where(x > 1, 1.0 - self._shortfall(lam), x * self._rate_of_step(x))
+
+    def _rate_of_step(self, x: Array) -> Array:
+        """The gain over x = eta lambda <= 1, symmetric in x and a but for that factor."""
+        a, epochs = self.smoothing, self.epochs
+        x = np.minimum(x, 1.0)
+        logarithm, _ = self._sum(x)
+        lower = np.minimum(x, a)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            whole = -np.expm1(epochs * np.log1p(-lower)) / lower
+            whole = np.where(lower > 0, whole, float(epochs))
+            rate = (whole - np.exp(logarithm)) * np.where(x <= a, 1.0, a / x)
+        near = np.maximum(x, a) * epochs < 1
+        if near.any():
+            rate[near] = a * self._series(x[near])
+        return rate
+
+    def _series(self, x: Array) -> Array:
+        """The sum over k of (-1)^k binomial(M, k + 2) H_k(x, a), for M max(x, a) < 1."""
+        a, epochs = self.smoothing, self.epochs
+        binomial = epochs * (epochs - 1) / 2.0
+        homogeneous, power = np.ones_like(x), np.ones_like(x)
+        total = np.full_like(x, binomial)
+        for k in range(1, SERIES_TERMS):
+            power = power * x
+            homogeneous = a * homogeneous + power
+            binomial *= -(epochs - k - 1) / (k + 2)
+            total += binomial * homogeneous
+        return total
+
+    def _shortfall(self, lam: Array) -> Array:
+        if not self.epochs or not self.smoothing:
+            return np.ones_like(lam)
+        logarithm, sign = self._sum(self.step_size * lam)
+        return np.asarray(self._kept + self.smoothing * sign * np.exp(logarithm))
+
+    def _log_shortfall(self, lam: Array) -> Array:
+        if not self.epochs or not self.smoothing:
+            return np.zeros_like(lam)
+        logarithm, sign = self._sum(self.step_size * lam)
+        kept = self.epochs * np.log1p(-self.smoothing) if self.smoothing < 1 else -np.inf
+        large = np.logaddexp(kept, np.log(self.smoothing) + logarithm)
+        if (sign < 0).any():
+            error = self._shortfall(lam)
+            with np.errstate(invalid="ignore"):
+                large = np.where(sign > 0, large, np.where(error >= 0, log(np.abs(error)), np.nan))
+        return log_of_shortfall(self._gain(lam), large)
+
+    def _rate(self, lam: Array) -> Array:
+        if not self.epochs or not self.smoothing:
+            return np.zeros_like(lam)
+        x = self.step_size * lam
+        with np.errstate(divide="ignore", invalid="ignore"):
+            beyond = self._gain(lam) / lam
+        return np.where(x > 1, beyond, self.step_size * self._rate_of_step(x))
