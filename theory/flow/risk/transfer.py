@@ -86,7 +86,7 @@ def excess_risk(
     return float(
         excess_risk_in_basis(
             filter.shortfall(spectrum.eigenvalues),
-            progress(filter.rate(spectrum.eigenvalues), singular / spectrum.samples),
+            progress(filter.gain_over_eigenvalue(spectrum.eigenvalues), singular / spectrum.samples),
             components,
             noise * target.shape[1],
             metric,
