@@ -18,12 +18,6 @@ def relative_error(got, want):
     return float(abs(got - want) / abs(want))
 
 
-def digits_for(*numbers):
-    """Decimal digits in which sums of 1 with numbers, or their products, are exact to 40 digits."""
-    size = sum(abs(int(mp.log10(mp.mpf(x)))) for x in numbers if x not in (0, np.inf))
-    return 60 + 2 * size
-
-
 def mp_phi(x):
     """1 - exp(-x)."""
     return -mp.expm1(-x)
@@ -41,9 +35,10 @@ def mp_matched_progress(a, b):
     a, b = mp.mpf(a), mp.mpf(b)
     if a == mp.inf or b == mp.inf:
         return min(a, b)
-    if min(a, b) > 1e6:  # exp(-a) is beyond any precision in use; only its logarithm counts
-        return min(a, b) - mp.log1p(mp.exp(-abs(a - b)))
-    return -mp.log(mp.exp(-a) + mp.exp(-b) - mp.exp(-a - b))
+    product = mp_phi(a) * mp_phi(b)
+    if product < 0.5:
+        return -mp.log1p(-product)
+    return min(a, b) - mp.log1p(mp.exp(-abs(a - b)) * mp_phi(min(a, b)))
 
 
 def mp_student_progress(x, b):
@@ -54,6 +49,8 @@ def mp_student_progress(x, b):
 
 def mp_component_ratio(kappa, a, b):
     kappa, a, b = mp.mpf(kappa), mp.mpf(a), mp.mpf(b)
+    if kappa == 0:
+        return mp.mpf(0)
     return mp_phi(kappa * a) * mp_phi(kappa * b) / mp_phi(kappa * mp_matched_progress(a, b))
 
 

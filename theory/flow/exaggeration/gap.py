@@ -4,7 +4,7 @@ import numpy as np
 
 from theory.checks import Array
 from theory.flow.exaggeration.times import log_ratio, matched
-from theory.numerics import h, phi
+from theory.numerics import h, phi, progress
 
 
 def one_minus_ratio(delta: Array, first: Array, last: Array) -> Array:
@@ -13,31 +13,29 @@ def one_minus_ratio(delta: Array, first: Array, last: Array) -> Array:
     tau = matched(np.ones(()), first, last)
     wait = np.where(first == last, 0.0, last - first)
     lead = np.log1p(np.exp(-wait) * phi(first))  # A - tau
-    slack = np.abs(delta)
-    below = slack * _bend(slack * lead, lead) * _decay(last, delta, first)
-    above = slack / kappa * _bend(slack * lead, kappa * lead) * _decay(last, delta, tau)
-    from_lead = np.where(delta > 0, below, above) / h(lead)
-    scaled = np.where(delta > 0, 1.0, 1.0 / kappa)
-    bend = _bend(np.minimum(kappa, 1.0) * first, np.maximum(kappa, 1.0) * first)
-    from_first = slack * scaled * bend / h(first) * _decay(last, delta, first)
-    from_wait = (
-        phi(slack * wait)
-        * h(kappa * first)
-        / h(first)
-        * _decay(last, delta, np.where(delta > 0, last, first))
+    slack, above = np.abs(delta), delta < 0
+    share = np.where(above, slack / kappa, slack)
+    from_lead = share * _bend(slack * lead, np.where(above, kappa, 1.0) * lead) / h(lead)
+    from_first = share * _bend(np.minimum(kappa, 1.0) * first, np.maximum(kappa, 1.0) * first)
+    from_wait = phi(slack * wait) * h(kappa * first)
+    # a factor overflows only where its exponential is zero, and progress() lets zero win
+    total = (
+        progress(_decay(last, delta, np.where(above, tau, first)), from_lead)
+        + progress(_decay(last, delta, first), from_first / h(first))
+        + progress(_decay(last, delta, np.where(above, first, last)), from_wait / h(first))
     )
-    total = (from_lead + from_first + from_wait) / denominator(kappa, first, last, tau)
-    gap = np.copysign(total, delta)
+    gap = np.copysign(total / phi(last) / stretch(kappa, first, last, tau), delta)
+    gap = np.where(total == 0, 0.0, gap)
     gap = np.where(last == 0, delta, gap)
     gap = np.where((last == np.inf) | (delta == 0), 0.0, gap)
     return np.where(kappa == 0, 1.0, gap)
 
 
-def denominator(kappa: Array, first: Array, last: Array, tau: Array) -> Array:
-    """phi(kappa tau) / (kappa phi(A)), that is phi(B) h(kappa tau) tau / (phi(A) phi(B))."""
+def stretch(kappa: Array, first: Array, last: Array, tau: Array) -> Array:
+    """phi(kappa tau) / (kappa phi(A) phi(B)): h(kappa tau) times tau / (phi(A) phi(B))."""
     product = phi(first) * phi(last)
-    stretch = np.where(product < 0.5, log_ratio(product), tau / product)
-    return phi(last) * stretch * h(kappa * tau)
+    longer = np.where(product < 0.5, log_ratio(product), tau / product)
+    return h(kappa * tau) * longer
 
 
 def _decay(start: Array, slope: Array, x: Array) -> Array:

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from theory import checks
 from theory.checks import Array
-from theory.flow.exaggeration.gap import denominator, one_minus_ratio
+from theory.flow.exaggeration.gap import one_minus_ratio, stretch
 from theory.flow.exaggeration.times import matched
 from theory.numerics import h, phi, progress
 from theory.statements import states
@@ -132,8 +132,10 @@ def component_gap(
         ValueError: If a progress is negative, ``delta`` above 1, or anything nan.
 
     Example:
-        >>> component_gap([0.5, 1e-12, -1.0], student_progress=3.0, teacher_progress=[3.0, 3.0, 400])
-        array([ 1.23e-001,  2.43e-013, -1.82e-175])
+        >>> component_gap(
+        ...     [0.5, 1e-12, -1.0], student_progress=3.0, teacher_progress=[3.0, 3.0, 400]
+        ... )
+        array([ 1.23e-001,  6.36e-014, -1.82e-175])
     """
     distance = _delta(delta)
     student = checks.times("student_progress", student_progress)
@@ -210,12 +212,12 @@ def gap_bounds(
         kappa = 1.0 - distance
         wait = np.where(first == last, 0.0, last - first)
         lead = np.log1p(np.exp(-wait) * phi(first))
-        shared = denominator(kappa, first, last, matched(np.ones(()), first, last))
-        # c phi(.) with the small factors phi(kappa P) / phi(kappa tau) divided out
-        by_last = np.exp(-kappa * last) * h(kappa * first) / h(first) / shared
-        by_first = np.exp(-kappa * first) * h(kappa * last) * last / (shared * phi(first))
+        shared = stretch(kappa, first, last, matched(np.ones(()), first, last))
+        # c phi(.) with the small factors of phi(kappa P) / phi(kappa tau) divided out
+        by_last = np.exp(-kappa * last) * h(kappa * first) / h(first) / shared / phi(last)
+        by_first = np.exp(-kappa * first) * h(kappa * last) / h(last) / shared / phi(first)
         lower = np.fmax(by_last * phi(distance * (wait + lead)), by_first * phi(distance * lead))
         upper = np.fmin(by_last * phi(distance * last), by_first * phi(distance * first))
-    limits = np.where(last == 0, distance, 0.0)
-    known = (last == 0) | (last == np.inf)
+    limits = np.where((last == 0) | (distance == 1), distance, 0.0)
+    known = (last == 0) | (last == np.inf) | (distance == 1)
     return Bounds(np.where(known, limits, lower), np.where(known, limits, upper))

@@ -55,7 +55,7 @@ def matched(rate: Array, first: Array, last: Array) -> Array:
     wait = np.where(first == last, 0.0, last - first)
     behind = np.log1p(np.exp(-progress(rate, wait)) * phi(progress(rate, first)))
     fast = first - behind / rate
-    time = np.where(product < 0.5, slow, fast)
+    time = np.minimum(np.where(product < 0.5, slow, fast), first)  # round-off may lie above
     # nothing is lost against a partner who trained forever
     return np.where((last == np.inf) | (first == 0), first, time)
 
@@ -119,13 +119,16 @@ def matched_student_time(
 
 
 def _student_time(rate: Array, moment: Array, stop: Array) -> Array:
+    """Time t + ln(1 + z) / rate with z = phi(rate t) / expm1(rate (T - t))."""
     x, rest = progress(rate, moment), stop - moment
     ahead = progress(rate, rest)
-    # z = phi(x) / expm1(ahead); the student needs t + ln(1 + z) / rate
     near = moment * h(x) / (rest * h(-ahead))
-    wait_near = np.log1p(near) / rate
     far = phi(x) / np.expm1(ahead)
+    # where z is small z / rate is t h(x) / expm1(rate (T - t)), and z itself may underflow
+    lift = np.where(ahead < 1e-200, 2.0**600, 1.0)
+    small = lift * moment * h(x) / (lift * rate * rest * h(-ahead))
+    wait_near = np.where(near < 1e-20, small, np.log1p(near) / rate)
     wait_far = moment * h(x) / np.expm1(ahead) * np.where(far < 1e-20, 1.0, np.log1p(far) / far)
     time = moment + np.where(ahead < 1, wait_near, wait_far)
-    time = np.where(moment == stop, np.inf, time)
+    time = np.where((moment == stop) | (rate == 0), np.inf, time)
     return np.where((moment == 0) | (stop == np.inf), moment, time)
