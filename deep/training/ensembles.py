@@ -201,8 +201,6 @@ class _Batched:
             name: torch.stack([run.weights[name].detach() for run in runs])
             for name in first.weights
         }
-        for weight in self.weights.values():
-            weight.grad = torch.zeros_like(weight)
         chain = first.network.dense_chain() or ()
         self.layers = [
             (self.weights[f"{name}.weight"], self.weights.get(f"{name}.bias")) for name in chain
@@ -212,7 +210,9 @@ class _Batched:
         self.shared = all(torch.equal(run.inputs, first.inputs) for run in runs[1:])
         self.inputs = first.inputs if self.shared else torch.stack([run.inputs for run in runs])
         self.targets = torch.stack([run.targets for run in runs])
-        self.everything = first.config.optimizer.name == "gd"
+        # a batch of all samples is taken as it lies: its order changes roundings only
+        optimizer = first.config.optimizer
+        self.everything = optimizer.name == "gd" or optimizer.batch >= len(first.inputs)
         supervisions = [run.config.supervision for run in runs]
         factors = [temperature_factor(each.factor, each.temperature) for each in supervisions]
         self.temperature = self._column([each.temperature for each in supervisions])
@@ -224,12 +224,7 @@ class _Batched:
 
     @torch.no_grad()
     def step(self, rows: Tensor) -> Tensor:
-        members = torch.arange(len(rows), device=rows.device)[:, None]
-        if self.everything and self.shared:
-            inputs = self.inputs.expand(len(rows), *self.inputs.shape)
-        else:
-            inputs = self.inputs[rows] if self.shared else self.inputs[members, rows]
-        targets = self.targets[members, rows]
+        inputs, targets = self._batch(rows)
         hidden = [inputs]
         for weight, bias in self.layers[:-1]:
             hidden.append(_affine(hidden[-1], weight, bias).relu_())
@@ -240,14 +235,22 @@ class _Batched:
         slope = (log_probabilities.exp() - targets).mul_(scale)  # d mean loss / d logits
         for number in reversed(range(len(self.layers))):
             weight, bias = self.layers[number]
-            torch.bmm(slope.transpose(1, 2), hidden[number], out=weight.grad)
+            _outer(slope, hidden[number], weight)
             if bias is not None:
-                torch.sum(slope, dim=1, out=bias.grad)
+                bias.grad = slope.sum(dim=1)
             if number:
                 slope = torch.bmm(slope, weight).mul_(hidden[number] > 0)
         self.optimizer.step()
         self.updates += 1
         return losses
+
+    def _batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs (members, batch, d), or (batch, d) if they are the same for all, and targets."""
+        if self.everything:
+            return self.inputs, self.targets
+        members = torch.arange(len(rows), device=rows.device)[:, None]
+        inputs = self.inputs[rows] if self.shared else self.inputs[members, rows]
+        return inputs, self.targets[members, rows]
 
     def hand_over(self) -> None:
         """Give the members their weights."""
@@ -258,7 +261,20 @@ class _Batched:
 
 
 def _affine(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Inputs (members, n, d) through layers (members, h, d)."""
+    """Inputs (members, n, d), or (n, d) for all, through layers (members, h, d)."""
+    if inputs.ndim == 2:  # one wide product is much faster than many narrow ones
+        members, outputs, _ = weight.shape
+        wide = inputs @ weight.flatten(0, 1).T
+        outcome = wide.view(len(inputs), members, outputs).transpose(0, 1)
+        return outcome if bias is None else outcome + bias[:, None, :]
     if bias is None:
         return torch.bmm(inputs, weight.transpose(1, 2))
     return torch.baddbmm(bias[:, None, :], inputs, weight.transpose(1, 2))
+
+
+def _outer(slope: Tensor, inputs: Tensor, weight: Tensor) -> None:
+    """Write into the gradient of ``weight`` the sum over samples of slope and inputs."""
+    if inputs.ndim == 2:
+        weight.grad = (slope.transpose(1, 2).flatten(0, 1) @ inputs).view(weight.shape)
+    else:
+        weight.grad = torch.bmm(slope.transpose(1, 2), inputs)

@@ -89,6 +89,7 @@ class Projector:
         inputs: What the layer sees, shape (n, p): pixels for a first layer, features for a head,
             the representation of a fixed network for a hidden layer, flattened patches (channels,
             rows, columns) for a convolution. Stacked networks may have inputs each: (..., n, p).
+            Or the `Eigendirections` of inputs, to decompose them once for several projectors.
         layer: Name of the layer in the model, such as ``"layers.0"``.
         rank_tolerance: Singular values below this share of the largest count as zero.
         stacked: Leading axes of the weights that number networks, where these are more than the
@@ -109,7 +110,7 @@ class Projector:
 
     def __init__(
         self,
-        inputs: ArrayLike | Tensor,
+        inputs: "ArrayLike | Tensor | Eigendirections",
         *,
         layer: str,
         rank_tolerance: float = RANK_TOLERANCE,
@@ -117,7 +118,11 @@ class Projector:
     ) -> None:
         if isinstance(inputs, Tensor):
             inputs = inputs.detach().cpu().double().numpy()
-        self.eigen = eigendirections(inputs, rank_tolerance=rank_tolerance)
+        self.eigen = (
+            inputs
+            if isinstance(inputs, Eigendirections)
+            else eigendirections(inputs, rank_tolerance=rank_tolerance)
+        )
         self._stacked = max(checks.count("stacked", stacked), self.eigen.directions.ndim - 2)
         self._parameter = f"{layer}.weight"
         self._directions: Tensor | None = None

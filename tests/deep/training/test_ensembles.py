@@ -45,6 +45,7 @@ CASES = {
     "linear": replace(BASE, model=models.spec("mlp", depth=0, first_bias=True)),
     "deep": replace(BASE, model=models.spec("mlp", width=6, depth=4, init="he")),
     "features": replace(BASE, model=models.spec("random_features", features=30)),
+    "one batch": replace(BASE, optimizer=Optimizer(batch=40, learning_rate=1e-2)),
     "features, gd": replace(BASE, model=models.spec("random_features", features=30), optimizer=GD),
 }
 
@@ -69,12 +70,14 @@ def test_float32_agrees_to_its_rounding():
         np.testing.assert_allclose(got.train_logits, want.train_logits, rtol=1e-3, atol=1e-4)
 
 
-def test_members_on_the_same_samples_share_their_inputs():
-    """Full-batch descent on shared random features takes the path without a gather."""
-    base = CASES["features, gd"]
+@pytest.mark.parametrize("case", ["features, gd", "one batch", "adam"])
+def test_members_on_the_same_samples_share_their_inputs(case):
+    """All samples in every step, the same for all members: one wide product, no gather."""
+    base = CASES[case]
     configs = members(base)[:-1]
     for config, got in zip(configs, train_together(configs, strategy="batched"), strict=True):
-        np.testing.assert_allclose(got.train_logits, train(config).train_logits, rtol=1e-9)
+        want = train(config).train_logits
+        np.testing.assert_allclose(got.train_logits, want, rtol=1e-8, atol=1e-10)
 
 
 @pytest.mark.parametrize("strategy", ["batched", "loop"])
