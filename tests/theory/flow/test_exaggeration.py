@@ -92,6 +92,25 @@ def test_matched_student_time_has_full_relative_accuracy(rate, share, stop):
         assert reference.relative_error(got, want) <= 5 * EPS
 
 
+@pytest.mark.parametrize(
+    ("rate", "moment", "teacher"),
+    [
+        (1e-300, 1e-300, 1e160),  # phi(x) / expm1(rate rest) underflows
+        (1e-300, 1e-10, 1.1e-10),  # so does rate (T - t)
+        (1e-300, 1e-300, 1e-8),  # and both
+        (1e300, 1e-300, 1e300),
+        (1e300, 1e-310, 1e-308),
+    ],
+)
+def test_matched_student_time_where_products_underflow(rate, moment, teacher):
+    got = matched_student_time(rate, moment, teacher)
+    with mp.workdps(1000):
+        exact, left = mp.mpf(rate), mp.mpf(teacher) - mp.mpf(moment)
+        z = reference.mp_phi(exact * moment) / mp.expm1(min(exact * left, mp.mpf(10) ** 4))
+        want = mp.mpf(moment) + mp.log1p(z) / exact
+        assert reference.relative_error(got, want) <= 5 * EPS
+
+
 @pytest.mark.theorem("flow:matched-time-inverse")
 def test_no_student_matches_what_its_teacher_had_not_learned():
     """E10: beyond T there is no match, at T only in infinite time."""
@@ -120,6 +139,9 @@ def test_p17_bounds(kappa, a, b):
     ratio = component_ratio(kappa, a, b)
     assert kappa * (1 - 4 * EPS) <= lower <= ratio * (1 + 4 * EPS)
     assert ratio <= upper == 1
+    with mp.workdps(60):
+        q = reference.mp_phi(mp.mpf(kappa) * max(a, b)) / reference.mp_phi(mp.mpf(max(a, b)))
+        assert reference.relative_error(lower, q) <= 4 * EPS
 
 
 @pytest.mark.theorem("flow:component-ratio")
