@@ -10,6 +10,7 @@ from theory.flow.filters.base import (
     Composed,
     Filter,
     Product,
+    affine_power,
     decay,
     log,
     log_of_shortfall,
@@ -341,13 +342,13 @@ class MemoryReplay(Filter):
             last = _log_kept(y, alpha)
             return intervals * _log_kept(x, alpha) + last if intervals else last
         # companion matrix of the errors, latest first: all entries >= 0, so nothing cancels
-        step = np.zeros((lam.size, self.copies, self.copies))
-        step[:, 0, :] = (alpha / self.copies * phi(x))[:, None]
-        step[:, 0, 0] += decay(x)
-        step[:, range(1, self.copies), range(self.copies - 1)] = 1.0
+        step = np.zeros((self.copies, self.copies, lam.size))
+        step[0] = alpha / self.copies * phi(x)
+        step[0, 0] += decay(x)
+        step[range(1, self.copies), range(self.copies - 1)] = 1.0
         power, scale = matrix_power(step, intervals)
-        errors = power.sum(axis=2)  # from e = 1 at all earlier times
-        last = decay(y) * errors[:, 0] + alpha * phi(y) * errors.mean(axis=1)
+        errors = power.sum(axis=1)  # from e = 1 at all earlier times
+        last = decay(y) * errors[0] + alpha * phi(y) * errors.mean(axis=0)
         return log(last) + scale
 
     def _learned(self, lam: Array, *, per_eigenvalue: bool) -> Array:
@@ -378,18 +379,16 @@ class MemoryReplay(Filter):
         self, lam: Array, intervals: int, rest: float, *, per_eigenvalue: bool
     ) -> Array:
         kept, fraction, unit = self._step(lam, self.interval, per_eigenvalue=per_eigenvalue)
-        size = self.copies + 1
-        step = np.zeros((lam.size, size, size))
-        step[:, 0, : self.copies] = (fraction * unit * (self.copy_weight / self.copies))[:, None]
-        step[:, 0, 0] += kept
-        step[:, 0, -1] = fraction * (1.0 - self.copy_weight)
-        step[:, range(1, self.copies), range(self.copies - 1)] = 1.0
-        step[:, -1, -1] = 1.0
-        power, scale = matrix_power(step, intervals)
-        past = power[:, : self.copies, -1] * np.exp(scale)[:, None]
+        step = np.zeros((self.copies, self.copies, lam.size))
+        step[0] = fraction * unit * (self.copy_weight / self.copies)
+        step[0, 0] += kept
+        step[range(1, self.copies), range(self.copies - 1)] = 1.0
+        push = np.zeros((self.copies, lam.size))
+        push[0] = fraction * (1.0 - self.copy_weight)
+        past = affine_power(step, push, intervals)
         kept, fraction, unit = self._step(lam, rest, per_eigenvalue=per_eigenvalue)
-        memory = past.mean(axis=1) * unit * self.copy_weight
-        return np.asarray(kept * past[:, 0] + fraction * ((1.0 - self.copy_weight) + memory))
+        memory = past.mean(axis=0) * unit * self.copy_weight
+        return np.asarray(kept * past[0] + fraction * ((1.0 - self.copy_weight) + memory))
 
 
 def _log_kept(x: Array, weight: float) -> Array:

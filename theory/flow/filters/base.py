@@ -132,34 +132,65 @@ def put(instance: object, **fields: object) -> None:
         object.__setattr__(instance, name, value)
 
 
-def matrix_power(matrices: Array, exponent: int) -> tuple[Array, Array]:
-    """Powers of a stack of matrices by repeated squaring, without underflow or overflow.
+def _matmul(left: Array, right: Array) -> Array:
+    """Products of small matrices, one for each entry of the last axis; contiguous in it."""
+    product = left[:, 0, None] * right[None, 0]
+    for index in range(1, left.shape[1]):
+        product += left[:, index, None] * right[None, index]
+    return product
+
+
+def affine_power(matrix: Array, push: Array, exponent: int) -> Array:
+    r"""Where the iteration :math:`v \mapsto M v + p` is after some steps from zero.
 
     Args:
-        matrices: Shape (n, k, k).
+        matrix: M, shape (k, k, n): one matrix for each of n modes.
+        push: p, shape (k, n).
+        exponent: Number of steps >= 0, taken by repeated squaring.
+
+    Returns:
+        The state, shape (k, n).
+    """
+    state = np.zeros_like(push)
+    vector = push[:, None]
+    while exponent:
+        if exponent & 1:  # powers of one matrix commute, so the order of steps does not matter
+            state = _matmul(matrix, state[:, None])[:, 0] + vector[:, 0]
+        exponent >>= 1
+        if exponent:
+            vector = _matmul(matrix, vector) + vector
+            matrix = _matmul(matrix, matrix)
+    return state
+
+
+def matrix_power(matrix: Array, exponent: int) -> tuple[Array, Array]:
+    """Powers of matrices by repeated squaring, without underflow.
+
+    Args:
+        matrix: Shape (k, k, n): one matrix for each of n modes.
         exponent: >= 0.
 
     Returns:
-        Mantissas, shape (n, k, k), and the logarithms of their scales, shape (n,).
+        Mantissas, shape (k, k, n), and the logarithms of their scales, shape (n,).
     """
-    result = np.broadcast_to(np.eye(matrices.shape[-1]), matrices.shape)
-    scale, square_scale = np.zeros(len(matrices)), np.zeros(len(matrices))
-    square = matrices
+    size, modes = matrix.shape[0], matrix.shape[2]
+    result = np.repeat(np.eye(size)[:, :, None], modes, axis=2)
+    scale, square_scale = np.zeros(modes), np.zeros(modes)
     while exponent:
         if exponent & 1:
-            result, shift = _rescaled(result @ square)
+            result, shift = _rescaled(_matmul(result, matrix))
             scale = scale + square_scale + shift
         exponent >>= 1
         if exponent:
-            square, shift = _rescaled(square @ square)
+            matrix, shift = _rescaled(_matmul(matrix, matrix))
             square_scale = 2.0 * square_scale + shift
     return result, scale
 
 
-def _rescaled(matrices: Array) -> tuple[Array, Array]:
-    size = np.abs(matrices).max(axis=(1, 2))
+def _rescaled(matrix: Array) -> tuple[Array, Array]:
+    size = np.abs(matrix).max(axis=(0, 1))
     size = np.where(size > 0, size, 1.0)
-    return matrices / size[:, None, None], np.log(size)
+    return matrix / size, np.log(size)
 
 
 class Composed(Filter):

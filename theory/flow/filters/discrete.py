@@ -6,7 +6,7 @@ import numpy as np
 
 from theory import checks
 from theory.checks import Array
-from theory.flow.filters.base import Filter, log, log_of_shortfall, matrix_power, put
+from theory.flow.filters.base import Filter, affine_power, log, log_of_shortfall, matrix_power, put
 from theory.numerics import phi, progress
 
 SERIES_TERMS = 22
@@ -99,7 +99,8 @@ class GradientDescent(Filter):
 
     def _gain(self, lam: Array) -> Array:
         if self.momentum:
-            return self._learned(lam, self.step_size * lam)
+            x = self.step_size * lam
+            return x * self._learned(x)
         logarithm, sign = self._log_error(lam)
         return np.where(sign > 0, -np.expm1(logarithm), 1.0 + np.exp(logarithm))
 
@@ -121,7 +122,7 @@ class GradientDescent(Filter):
 
     def _rate(self, lam: Array) -> Array:
         if self.momentum:
-            return self._learned(lam, np.full_like(lam, self.step_size))
+            return self.step_size * self._learned(self.step_size * lam)
         with np.errstate(divide="ignore", invalid="ignore"):
             rate = self._gain(lam) / lam
         # m eta to first order in a small eta lambda, where the gain may underflow
@@ -138,32 +139,24 @@ class GradientDescent(Filter):
             return (1.0 + mu) * whole, mu * mu * whole, mu * whole
         return whole, mu * (1.0 - x), mu * (1.0 - x)
 
-    def _learned(self, lam: Array, push: Array) -> Array:
-        """The gain in units of ``push`` over eta lambda: a recursion in which it starts at 0."""
-        x = self.step_size * lam
+    def _learned(self, x: Array) -> Array:
+        """The gain over x = eta lambda, by a recursion that starts at zero with a unit push."""
         first, b, c = self._coefficients(x)
         if self.steps <= SHORT:
             gain, velocity = np.zeros_like(x), np.zeros_like(x)
             for _ in range(self.steps):
-                force = push - x * gain
+                force = 1.0 - x * gain
                 gain, velocity = gain + first * force + b * velocity, force + c * velocity
             return gain
-        step = np.zeros((lam.size, 3, 3))
-        step[:, 0, 0], step[:, 0, 1], step[:, 0, 2] = 1.0 - first * x, b, first * push
-        step[:, 1, 0], step[:, 1, 1], step[:, 1, 2] = -x, c, push
-        step[:, 2, 2] = 1.0
-        power, scale = matrix_power(step, self.steps)
-        return np.asarray(power[:, 0, 2] * np.exp(scale))
+        step = np.array([[1.0 - first * x, b], [-x, c]])
+        return np.asarray(affine_power(step, np.array([first, np.ones_like(x)]), self.steps)[0])
 
     def _error(self, lam: Array) -> tuple[Array, Array]:
         """Mantissa of the error and the logarithm of its scale."""
         x = self.step_size * lam
         first, b, c = self._coefficients(x)
-        step = np.empty((lam.size, 2, 2))
-        step[:, 0, 0], step[:, 0, 1] = 1.0 - first * x, -b
-        step[:, 1, 0], step[:, 1, 1] = x, c
-        power, scale = matrix_power(step, self.steps)
-        return power[:, 0, 0], scale
+        power, scale = matrix_power(np.array([[1.0 - first * x, -b], [x, c]]), self.steps)
+        return power[0, 0], scale
 
 
 @dataclass(frozen=True)

@@ -104,8 +104,12 @@ class Generations(Filter):
         put(self, label_weights=tuple(np.broadcast_to(weights, times.shape).tolist()))
 
     @property
+    def _weights(self) -> tuple[float, ...]:
+        return self.label_weights or (0.0,) * len(self.times)
+
+    @property
     def _weighted(self) -> bool:
-        return self.label_weights is not None and any(self.label_weights[1:])
+        return any(self._weights[1:])
 
     def _gain(self, lam: Array) -> Array:
         if self._weighted:
@@ -134,10 +138,17 @@ class Generations(Filter):
         return log_of_shortfall(np.exp(log_gain), np.where(log_gain > -1e-20, tail, near))
 
     def _rate(self, lam: Array) -> Array:
-        if self._weighted:
-            last = GradientFlow(self.times[-1])._rate(lam)
-            return _limit_product(lam, last, self._before_last())
-        return Product(tuple(GradientFlow(time) for time in self.times))._rate(lam)
+        # A generation without end learns all of its teacher, at eigenvalue zero in the limit, so
+        # it is left out where the teacher is all it has; then the last one carries the rate.
+        pairs = list(zip(self.times, self._weights, strict=True))
+        while len(pairs) > 1 and np.isinf(pairs[-1][0]) and pairs[-1][1] == 0:
+            pairs.pop()
+        times, weights = zip(*pairs, strict=True)
+        rate = GradientFlow(times[-1])._rate(lam)
+        if len(times) == 1:
+            return rate
+        earlier = Generations(times[:-1], weights[:-1])._gain(lam)
+        return np.asarray(rate * (weights[-1] + (1.0 - weights[-1]) * earlier))
 
     def _log_gain(self, lam: Array) -> Array:
         total = np.zeros_like(lam)
@@ -147,19 +158,24 @@ class Generations(Filter):
 
     def _steady(self) -> bool:
         """Whether all generations are alike, so that the recursion has a closed form."""
-        weights = self.label_weights or ()
+        weights = self._weights
         return len(self.times) > 3 and len(set(self.times)) == 1 and len(set(weights[1:])) == 1
 
+    def _approach(self, lam: Array) -> tuple[Filter, Array]:
+        r"""For equal generations :math:`g_k = g_* + q^k (1 - g_*)`: the filter g* and k ln q.
+
+        The fixed point g* is that of :class:`MixedFixedPoint`, and q = (1 - alpha) phi.
+        """
+        time, weight = self.times[-1], self._weights[-1]
+        exponent = len(self.times) * (log_phi(progress(lam, time)) + log(1.0 - weight))
+        return MixedFixedPoint(time, weight), exponent
+
     def _recursion(self, lam: Array) -> tuple[Array, Array]:
-        weights = self.label_weights or (0.0,) * len(self.times)
+        weights = self._weights
         if self._steady():
-            # g_k = g* + q^k (1 - g*), q = (1 - alpha) phi, g* the fixed point
-            point = MixedFixedPoint(self.times[-1], weights[-1])
-            fixed, away = point._gain(lam), point._shortfall(lam)
-            exponent = len(self.times) * (
-                log_phi(progress(lam, self.times[-1])) + float(log(1.0 - weights[-1]))
-            )
-            return fixed + np.exp(exponent) * away, -np.expm1(exponent) * away
+            point, exponent = self._approach(lam)
+            away = point._shortfall(lam)
+            return point._gain(lam) + np.exp(exponent) * away, -np.expm1(exponent) * away
         gain, shortfall = np.ones_like(lam), np.zeros_like(lam)
         for time, weight in zip(self.times, weights, strict=True):
             x = progress(lam, time)
@@ -169,27 +185,16 @@ class Generations(Filter):
         return gain, shortfall
 
     def _log_recursion(self, lam: Array) -> Array:
-        weights = self.label_weights or (0.0,) * len(self.times)
+        if self._steady():
+            point, exponent = self._approach(lam)
+            large = point._log_shortfall(lam) + log(-np.expm1(exponent))
+            return log_of_shortfall(self._recursion(lam)[0], large)
+        weights = self._weights
         large = np.full_like(lam, -np.inf)
         for time, weight in zip(self.times, weights, strict=True):
             x = progress(lam, time)
             large = np.logaddexp(-x, log_phi(x) + log(1.0 - weight) + large)
         return log_of_shortfall(self._recursion(lam)[0], large)
-
-    def _before_last(self) -> Filter:
-        weights = self.label_weights or (0.0,) * len(self.times)
-        earlier: Filter = Learned()
-        if len(self.times) > 1:
-            earlier = Generations(self.times[:-1], weights[:-1])
-        return Mixture((Learned(), earlier), (weights[-1], 1.0 - weights[-1]))
-
-
-def _limit_product(lam: Array, rate: Array, other: Filter) -> Array:
-    """``rate * other.gain``; at eigenvalue zero and infinite time, the rate of the other."""
-    gain = other._gain(lam)
-    with np.errstate(invalid="ignore"):
-        product = rate * gain
-    return np.where((lam == 0) & np.isinf(rate) & (gain == 0), other._rate(lam), product)
 
 
 @states(
