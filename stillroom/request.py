@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -81,9 +82,11 @@ def _parsed(
     arguments: Sequence[str],
     default: object,
 ) -> Any:  # noqa: ANN401
-    said = io.StringIO()
+    said, shown = io.StringIO(), sys.stdout
+    if os.environ.get("NO_COLOR"):  # tyro colors whatever is a terminal
+        shown = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(shown):
             return tyro.cli(
                 kind,
                 prog=f"stillroom {command}",
@@ -94,6 +97,8 @@ def _parsed(
             )
     except SystemExit as end:
         if not end.code:
+            if isinstance(shown, io.StringIO):
+                print(shown.getvalue(), end="")
             sys.stdout.flush()
             raise
         raise UserError(_one_line(said.getvalue(), command)) from None

@@ -40,7 +40,8 @@ def main(arguments: Sequence[str]) -> int:
     files = pictures.draw(results, out, reporter=reporter)
     page = pictures.write_report(results, out, drawn=files)
     print(_summary(finished))
-    print(f"\n{terminal.files(files, out / 'figures')}")
+    if files:
+        print(f"\n{terminal.files(files, out / 'figures')}")
     print(f"report: {page}")
     print(f"done in {time.perf_counter() - begin:.0f} s")
     return 0

@@ -188,3 +188,16 @@ def test_a_damaged_result_is_said_and_made_again(sim, tmp_path, monkeypatch):
     assert "set-aside" in err
     assert "stored in" in out
     assert "already finished" in sim()[1]
+
+
+def test_help_has_no_color_where_none_is_wanted(fakes, monkeypatch, capsys):
+    import sys
+
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    for wanted in (True, False):
+        monkeypatch.setenv("NO_COLOR", "" if wanted else "1")
+        with pytest.raises(SystemExit):
+            main(["sim", "fake_squares", "--help"])
+        said = capsys.readouterr().out
+        assert "How many numbers" in said.replace("\x1b[0m\x1b[2m", "") or wanted
+        assert ("\x1b[" in said) is wanted
