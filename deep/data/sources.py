@@ -3,13 +3,14 @@
 import os
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deep.data import parquet
-from deep.data.images import ImageSet, Labels
+from deep.data.images import Bytes, ImageSet, Labels
 
 SPLITS = ("train", "test")
 
@@ -107,14 +108,28 @@ def _find(name: str, split: str, root: Path | str | None) -> tuple[tuple[Path, .
 @cache
 def _digits(split: str) -> ImageSet:
     """scikit-learn's 1,797 handwritten digits; of each class every fifth image is for testing."""
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    labels = bunch.target.astype(np.int64)
+    images, labels = _digits_table()
     place = np.empty_like(labels)
     for label in range(10):
         place[labels == label] = np.arange((labels == label).sum())
     chosen = (place % 5 == 4) == (split == "test")
-    images = bunch.images.astype(np.uint8)[chosen, :, :, None]
     classes = tuple(str(label) for label in range(10))
-    return ImageSet(images, labels[chosen], classes, name="digits", split=split, white=16)
+    return ImageSet(images[chosen], labels[chosen], classes, name="digits", split=split, white=16)
+
+
+def _digits_table() -> tuple[Bytes, Labels]:
+    """All digits, (1797, 8, 8, 1), and their labels.
+
+    The file is read as ``load_digits`` of scikit-learn reads it, but without importing it, which
+    takes longer than a small experiment; where the file is not at its place, that is asked.
+    """
+    package = find_spec("sklearn")
+    path = Path((package and package.origin) or ".").parent / "datasets" / "data" / "digits.csv.gz"
+    if path.is_file():
+        table = np.loadtxt(path, delimiter=",")
+        pixels, labels = table[:, :-1], table[:, -1]
+    else:
+        from sklearn.datasets import load_digits
+
+        pixels, labels = load_digits(return_X_y=True)
+    return pixels.astype(np.uint8).reshape(-1, 8, 8, 1), labels.astype(np.int64)

@@ -20,9 +20,9 @@ from deep.training.loop import (
     Run,
     Trained,
     batch_rows,
-    torch_optimizer,
     train,
 )
+from deep.training.optimizers import Stepper
 from deep.training.task import Task, make_task
 from theory import checks
 
@@ -205,7 +205,7 @@ class _Batched:
         self.layers = [
             (self.weights[f"{name}.weight"], self.weights.get(f"{name}.bias")) for name in chain
         ]
-        self.optimizer = torch_optimizer(first.config.optimizer, list(self.weights.values()))
+        self.stepper = Stepper(first.config.optimizer, list(self.weights.values()))
         # members on the same samples and frozen part share one copy of their inputs
         self.shared = all(torch.equal(run.inputs, first.inputs) for run in runs[1:])
         self.inputs = first.inputs if self.shared else torch.stack([run.inputs for run in runs])
@@ -233,14 +233,15 @@ class _Batched:
         losses = -self.factor[:, 0] * (targets * log_probabilities).sum(-1)
         scale = self.factor / (self.temperature * rows.shape[1])
         slope = (log_probabilities.exp() - targets).mul_(scale)  # d mean loss / d logits
+        gradients: dict[int, Tensor] = {}
         for number in reversed(range(len(self.layers))):
             weight, bias = self.layers[number]
-            _outer(slope, hidden[number], weight)
+            gradients[id(weight)] = _outer(slope, hidden[number])
             if bias is not None:
-                bias.grad = slope.sum(dim=1)
+                gradients[id(bias)] = slope.sum(dim=1)
             if number:
                 slope = torch.bmm(slope, weight).mul_(hidden[number] > 0)
-        self.optimizer.step()
+        self.stepper.step([gradients[id(weight)] for weight in self.weights.values()])
         self.updates += 1
         return losses
 
@@ -272,9 +273,9 @@ def _affine(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return torch.baddbmm(bias[:, None, :], inputs, weight.transpose(1, 2))
 
 
-def _outer(slope: Tensor, inputs: Tensor, weight: Tensor) -> None:
-    """Write into the gradient of ``weight`` the sum over samples of slope and inputs."""
+def _outer(slope: Tensor, inputs: Tensor) -> Tensor:
+    """Gradient of weights (members, h, d): the sum over samples of slope and inputs."""
     if inputs.ndim == 2:
-        weight.grad = (slope.transpose(1, 2).flatten(0, 1) @ inputs).view(weight.shape)
-    else:
-        weight.grad = torch.bmm(slope.transpose(1, 2), inputs)
+        wide = slope.transpose(1, 2).flatten(0, 1) @ inputs
+        return wide.view(len(slope), slope.shape[2], inputs.shape[1])
+    return torch.bmm(slope.transpose(1, 2), inputs)

@@ -12,7 +12,8 @@ from torch import Tensor
 from deep import models
 from deep.losses import tempered_cross_entropy
 from deep.models.network import Network
-from deep.training.config import Optimizer, RunConfig
+from deep.training.config import RunConfig
+from deep.training.optimizers import Stepper
 from deep.training.streams import stream
 from deep.training.task import Array, Task, make_targets, make_task
 
@@ -88,8 +89,8 @@ class Run:
         self.config, self.task = config, task
         self.updates = 0
         self.network = initial_network(config, task).to(device=device, dtype=dtype)
-        self.optimizer = torch_optimizer(config.optimizer, list(self.network.parameters()))
         self.weights = dict(self.network.named_parameters())
+        self.stepper = Stepper(config.optimizer, list(self.weights.values()))
         with torch.no_grad():
             inputs = torch.from_numpy(task.train_inputs).to(device=device, dtype=dtype)
             self.inputs = self.network.frozen(inputs)
@@ -117,9 +118,7 @@ class Run:
             temperature=supervision.temperature,
             factor=supervision.factor,
         )
-        self.optimizer.zero_grad(set_to_none=True)
-        losses.mean().backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
+        self.stepper.step(torch.autograd.grad(losses.mean(), list(self.weights.values())))
         self.updates += 1
         return losses.detach()
 
@@ -149,6 +148,7 @@ def initial_network(config: RunConfig, task: Task) -> Network:
 def batch_rows(config: RunConfig, samples: int, epoch: int) -> list[NDArray[np.int64]]:
     """Rows of every batch of an epoch: a shuffle cut into batches, or all rows for ``"gd"``.
 
+    >>> from deep.training.config import Optimizer
     >>> config = RunConfig(model=models.spec("mlp"), optimizer=Optimizer(batch=4))
     >>> [len(rows) for rows in batch_rows(config, 10, epoch=0)]
     [4, 4, 2]
@@ -158,22 +158,6 @@ def batch_rows(config: RunConfig, samples: int, epoch: int) -> list[NDArray[np.i
     order = stream("order", *config.order_key, epoch).permutation(samples)
     batch = config.optimizer.batch
     return [order[start : start + batch] for start in range(0, samples, batch)]
-
-
-def torch_optimizer(optimizer: Optimizer, weights: list[Tensor]) -> torch.optim.Optimizer:
-    """The torch optimizer for ``weights``; elementwise, so stacked weights step as single ones."""
-    if optimizer.name == "adam":
-        return torch.optim.Adam(
-            weights, lr=optimizer.learning_rate, weight_decay=optimizer.weight_decay, fused=True
-        )
-    return torch.optim.SGD(
-        weights,
-        lr=optimizer.learning_rate,
-        momentum=optimizer.momentum,
-        nesterov=optimizer.nesterov,
-        weight_decay=optimizer.weight_decay,
-        fused=True,
-    )
 
 
 def refuse_divergence(config: RunConfig, losses: Array, logits: Array) -> None:

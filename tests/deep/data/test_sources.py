@@ -8,7 +8,7 @@ import pytest
 from pyarrow import parquet as pq
 
 from deep import data
-from deep.data import parquet
+from deep.data import parquet, sources
 
 
 def encoded(pixels):
@@ -185,3 +185,15 @@ def test_shard_names_must_be_the_hubs(tmp_path):
     (tmp_path / "train-a.parquet").touch()
     with pytest.raises(ValueError, match=r"must end in -NNNNN-of-NNNNN\.parquet, got train-a"):
         parquet.shards(tmp_path, "train")
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_digits_are_scikit_learns(installed, monkeypatch):
+    from sklearn.datasets import load_digits
+
+    if not installed:
+        monkeypatch.setattr(sources, "find_spec", lambda name: None)
+    images, labels = sources._digits_table()
+    bunch = load_digits()
+    np.testing.assert_array_equal(images[:, :, :, 0], bunch.images)
+    np.testing.assert_array_equal(labels, bunch.target)
