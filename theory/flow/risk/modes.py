@@ -197,7 +197,9 @@ def log_noise_ratio(signal_energy: Array, noise_variance: Array) -> Array:
 def mode_stopping_time(
     eigenvalues: ArrayLike, signal_energy: ArrayLike, noise_variance: ArrayLike
 ) -> Array:
-    r"""When to stop if a direction stood alone: :math:`t_i^* = \ln(1 + c_i^2/\sigma^2) / \lambda_i`.
+    r"""When to stop if a direction stood alone.
+
+    .. math:: t_i^* = \ln(1 + c_i^2/\sigma^2) / \lambda_i
 
     It solves :math:`\phi(\lambda_i t) = w_i`. Without signal it is 0, with signal but without noise
     inf. A direction of eigenvalue 0 never moves: the value there is the limit from above, inf with

@@ -1,8 +1,8 @@
 r"""The best time to stop: global minimum of the early-stopped risk, with proof.
 
-The risk :math:`R(t) = \sum_i c_i^2 e^{-2 \lambda_i t} + \sigma_i^2 (1 - e^{-\lambda_i t})^2` is not
-unimodal: groups of directions that learn at different speeds each have their own best time. The
-search is branch and bound with certified bounds on intervals of time, so that no minimum is
+The risk :math:`\sum_i c_i^2 e^{-2 \lambda_i t} + \sigma_i^2 (1 - e^{-\lambda_i t})^2` is not
+unimodal in t: groups of directions that learn at different speeds each have their own best time.
+The search is branch and bound with certified bounds on intervals of time, so that no minimum is
 missed however narrow. All of it is written in
 
 .. math:: x_i = \lambda_i t, \quad x_i^* = \ln(1 + c_i^2/\sigma_i^2), \quad
@@ -13,7 +13,8 @@ where up to a constant
 .. math::
 
     R   &= \sum_i S_i e^{-2 \min(x_i, x_i^*)} \phi(|d_i|)^2 \\
-    R'  &= -2 \sum_i \lambda_i S_i e^{-x_i - \min(x_i, x_i^*)} \phi(|d_i|) \operatorname{sign} d_i \\
+    R'  &= -2 \sum_i \lambda_i S_i e^{-x_i - \min(x_i, x_i^*)} \phi(|d_i|)
+           \operatorname{sign} d_i \\
     R'' &= 2 \sum_i \lambda_i^2 S_i e^{-x_i - \min(x_i, x_i^*)}
            \begin{cases} 1 + \phi(d_i) & d_i \ge 0 \\ 1 - 2 \phi(-d_i) & d_i < 0 \end{cases}
 
@@ -64,7 +65,9 @@ def optimal_stopping_time(
         flow.md 3.9.
 
     Example:
-        >>> best = optimal_stopping_time([1.0, 0.01], [5.0, 3.0], 1.0)  # a local minimum is at 2.039
+        >>> best = optimal_stopping_time(
+        ...     [1.0, 0.01], [5.0, 3.0], 1.0
+        ... )  # a local minimum is at 2.039
         >>> round(float(best), 3)
         138.629
     """
@@ -148,7 +151,7 @@ def _falling_until(rate: Array, log_rate: Array, energy: Array, noise: Array) ->
 
 
 def _log_sum(logs: Array) -> Array:
-    """ln of the sum of exponentials along the last axis."""
+    """Ln of the sum of exponentials along the last axis."""
     top = logs.max(axis=-1, keepdims=True)
     top = np.where(np.isfinite(top), top, 0.0)
     with np.errstate(divide="ignore", under="ignore"):
@@ -296,7 +299,7 @@ def _stationary(problems: _Problems, row: np.ndarray, left: Array, right: Array)
     left, right = left.copy(), right.copy()
     rate, target = problems.rate[row], problems.progress[row]
     mantissa, power = problems.mantissa[row], problems.power[row]
-    time = np.clip(np.sqrt(left) * np.sqrt(right), left, right)
+    time: Array = np.clip(np.sqrt(left) * np.sqrt(right), left, right)
     for _ in range(100):
         at = _Ends.at(rate, target, time)
         weight = _exact_weights(mantissa, power, at.x + at.low)
@@ -316,7 +319,7 @@ def _stationary(problems: _Problems, row: np.ndarray, left: Array, right: Array)
 
 
 def _exact_weights(mantissa: Array, power: np.ndarray, exponent: Array) -> Array:
-    """mantissa x 2^power x exp(-exponent), a common scale for each row.
+    """Mantissa x 2^power x exp(-exponent), a common scale for each row.
 
     Powers of two are summed as integers: logarithms of rates and energies far from 1 would cost
     digits.
@@ -326,7 +329,8 @@ def _exact_weights(mantissa: Array, power: np.ndarray, exponent: Array) -> Array
     power = power - twos.astype(np.int64)
     power = np.clip(power - power.max(axis=1, keepdims=True), -2000, 0)
     with np.errstate(under="ignore"):
-        return np.asarray(np.ldexp(mantissa * np.exp(twos * LN2 - exponent), power))
+        scaled: Array = np.ldexp(mantissa * np.exp(twos * LN2 - exponent), power)
+        return scaled
 
 
 def _choose(problems: _Problems, row: np.ndarray, time: Array) -> Array:

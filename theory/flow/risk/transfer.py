@@ -23,15 +23,15 @@ class SpectralFilter(Protocol):
         """1 - gain."""
         ...
 
-    def rate(self, eigenvalues: ArrayLike) -> Array:
+    def gain_over_eigenvalue(self, eigenvalues: ArrayLike) -> Array:
         """Gain / eigenvalue, with its limit at 0."""
         ...
 
 
 @states(
     "flow:covariate-shift",
-    "D5: where the population covariance couples eigendirections, no monotone order of the stopping "
-    "times forbids a gain over early stopping.",
+    "D5: where the population covariance couples eigendirections, no monotone order of the "
+    "stopping times forbids a gain over early stopping.",
     source="flow.md 3.9, D5",
 )
 def excess_risk(
@@ -76,7 +76,9 @@ def excess_risk(
     basis, singular = spectrum.weight_modes()
     target = checks.columns("coefficients", coefficients, len(basis), of="feature of X")
     target = target.reshape(len(basis), -1)
-    noise = float(checks.nonnegative("noise_variance", checks.scalar("noise_variance", noise_variance)))
+    noise = float(
+        checks.nonnegative("noise_variance", checks.scalar("noise_variance", noise_variance))
+    )
     population = None if covariance is None else _covariance(covariance, len(basis))
     components = basis.T @ target
     # a square orthonormal basis leaves nothing over; the difference would only be round-off
@@ -86,7 +88,9 @@ def excess_risk(
     return float(
         excess_risk_in_basis(
             filter.shortfall(spectrum.eigenvalues),
-            progress(filter.gain_over_eigenvalue(spectrum.eigenvalues), singular / spectrum.samples),
+            progress(
+                filter.gain_over_eigenvalue(spectrum.eigenvalues), singular / spectrum.samples
+            ),
             components,
             noise * target.shape[1],
             metric,
@@ -96,9 +100,7 @@ def excess_risk(
     )
 
 
-def _project(
-    population: Array | None, basis: Array, rest: Array
-) -> tuple[Array, Array | None]:
+def _project(population: Array | None, basis: Array, rest: Array) -> tuple[Array, Array | None]:
     """V' S V and V' S rest."""
     if population is None:
         return np.eye(basis.shape[1]), None
@@ -150,7 +152,9 @@ def excess_risk_in_basis(
         bias = ((missing @ inner) * missing).sum(axis=(0, -1))
         if coupling is not None:
             pull = checks.real_array("coupling", coupling).reshape(parts.shape)
-            bias = bias + 2 * sum(part @ column for part, column in zip(missing, pull.T, strict=True))
+            bias = bias + 2 * sum(
+                part @ column for part, column in zip(missing, pull.T, strict=True)
+            )
         spread = np.diag(inner)
         # a direction that the test inputs do not see costs nothing, however large its weight
         variance = progress(scaled**2, spread).sum(axis=-1)
@@ -168,7 +172,10 @@ def _covariance(value: ArrayLike, features: int) -> Array:
     tolerance = 100 * max(features, 10) * EPS * scale
     asymmetry = float(np.abs(matrix - matrix.T).max())
     if asymmetry > tolerance:
-        msg = f"covariance must be symmetric, got entries that differ from their mirror image by {asymmetry:.3g}"
+        msg = (
+            "covariance must be symmetric, got entries that differ from their mirror image by "
+            f"{asymmetry:.3g}"
+        )
         raise ValueError(msg)
     try:
         np.linalg.cholesky(matrix + (tolerance or 1.0) * np.eye(features))
