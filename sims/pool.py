@@ -128,7 +128,7 @@ class Pool:
 
                 forkserver.ensure_running()
             self._executor = ProcessPoolExecutor(
-                self.workers, mp_context=context, initializer=_begin
+                self.workers, mp_context=context, initializer=_begin, initargs=(_house(),)
             )
         return self._executor
 
@@ -181,8 +181,14 @@ def _one_thread() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _begin() -> None:
+def _house() -> dict[str, str]:
+    """Our own settings: the server that forks the workers may be older than they are."""
+    return {name: value for name, value in os.environ.items() if name.startswith("STILLROOM_")}
+
+
+def _begin(settings: Mapping[str, str]) -> None:
     """Set up a worker process."""
+    os.environ.update(settings)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.update(dict.fromkeys(_THREADS, "1"))
     if "torch" in sys.modules:

@@ -126,6 +126,14 @@ def test_refuses_no_workers(workers):
         Context(workers=workers)
 
 
+def test_workers_know_the_settings_of_now(tmp_path, monkeypatch):
+    for value in ("first", "second"):
+        monkeypatch.setenv("STILLROOM_TEST", value)
+        with Context(workers=2) as context:
+            got = context.map(work.setting, ["STILLROOM_TEST", "HOME"])
+        assert str(got[0]["value"]) == value
+
+
 def test_nothing_to_do():
     assert Context.plain().map(work.square, []) == []
 

@@ -34,3 +34,7 @@ def threads(n):
 
 def not_arrays(n):
     return [n]
+
+
+def setting(name):
+    return {"value": os.environ.get(name, "")}
