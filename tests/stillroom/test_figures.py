@@ -8,7 +8,8 @@ from stillroom.main import main
 
 @pytest.fixture
 def fake_picture(monkeypatch):
-    monkeypatch.setattr(figures, "__path__", [str(Path(__file__).parent / "fake_figures")])
+    fake = str(Path(__file__).parent / "fake_figures")
+    monkeypatch.setattr(figures, "__path__", [fake, *figures.__path__])
 
 
 @pytest.fixture
@@ -18,7 +19,8 @@ def out(tmp_path):
 
 def test_the_figures_are_listed(fakes, fake_picture, capsys):
     assert main(["figures", "--list"]) == 0
-    assert capsys.readouterr().out == "  fake_picture  Squares (from fake_squares)\n"
+    said = " ".join(capsys.readouterr().out.split())
+    assert "fake_picture Squares (from fake_squares)" in said
 
 
 def test_a_figure_without_its_result_says_what_to_run(fakes, fake_picture, capsys, out, tmp_path):
