@@ -1,0 +1,341 @@
+"""Kernel predictions and cross-entropy flow: against joint flows, other solvers, small steps."""
+
+import mpmath
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.integrate import solve_ivp
+from scipy.linalg import expm
+
+from theory.flow.filters import Generations, GradientFlow, Ridge
+from theory.flow.logits import (
+    cross_entropy,
+    cross_entropy_flow,
+    descent_step,
+    kernel_predictions,
+    minimize_cross_entropy,
+)
+from theory.flow.spectrum import Spectrum
+
+CLASSES = 3
+
+
+def joint_kernel(seed, train=6, test=3, rank=4):
+    """A positive semi-definite kernel on both sets, singular if rank < train."""
+    features = np.random.default_rng(seed).standard_normal((train + test, rank))
+    kernel = features @ features.T / rank
+    return kernel[:train, :train], kernel[train:, :train]
+
+
+def problem(seed, *, hard=False, train=6):
+    rng = np.random.default_rng(seed)
+    if hard:
+        targets = np.eye(CLASSES)[rng.integers(0, CLASSES, train)]
+    else:
+        targets = rng.dirichlet(np.ones(CLASSES), train)
+    return targets, rng.standard_normal((train, CLASSES)), rng.standard_normal((3, CLASSES))
+
+
+@pytest.mark.parametrize("rank", [2, 4, 9])
+@pytest.mark.parametrize("outputs", [None, 2])
+def test_kernel_predictions_of_the_flow_are_the_joint_flow(rank, outputs):
+    kernel, test_kernel = joint_kernel(0, rank=rank)
+    shape = (6,) if outputs is None else (6, outputs)
+    rng = np.random.default_rng(1)
+    labels, initial, test_initial = (
+        rng.standard_normal(shape),
+        rng.standard_normal(shape),
+        rng.standard_normal((3, *shape[1:])),
+    )
+    time = 1.7
+    got, test = kernel_predictions(
+        kernel,
+        GradientFlow(time),
+        labels,
+        initial=initial,
+        test_kernel=test_kernel,
+        test_initial=test_initial,
+    )
+    # d/dt (f, f_*) = (-K (f - y), -K_* (f - y)) is linear in (f - y, f_* - f_0*)
+    system = np.zeros((9, 9))
+    system[:6, :6], system[6:, :6] = -kernel, -test_kernel
+    state = expm(system * time)
+    gap = labels - initial
+    np.testing.assert_allclose(got, labels - state[:6, :6] @ gap, atol=1e-12)
+    np.testing.assert_allclose(test, test_initial - state[6:, :6] @ gap, atol=1e-12)
+
+
+def test_a_student_in_a_kernel_is_the_flow_on_its_teacher_outputs():
+    kernel, test_kernel = joint_kernel(3)
+    labels, initial, test_initial = problem(4)
+    inits = {"initial": initial, "test_kernel": test_kernel, "test_initial": test_initial}
+    teacher, _ = kernel_predictions(kernel, GradientFlow(2.0), labels, **inits)
+    want = kernel_predictions(kernel, GradientFlow(0.7), teacher, **inits)
+    got = kernel_predictions(kernel, Generations((2.0, 0.7)), labels, **inits)
+    np.testing.assert_allclose(got[0], want[0], atol=1e-13)
+    np.testing.assert_allclose(got[1], want[1], atol=1e-13)
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_a_linear_model_is_its_kernel(normalize):
+    rng = np.random.default_rng(5)
+    data, new, labels = (
+        rng.standard_normal((7, 3)),
+        rng.standard_normal((4, 3)),
+        rng.standard_normal(7),
+    )
+    scale = 7 if normalize else 1
+    spectrum = Spectrum.from_data(data, normalize=normalize)
+    got, test = kernel_predictions(spectrum, Ridge(0.4), labels, test_kernel=new @ data.T / scale)
+    weights = np.linalg.solve(data.T @ data / scale + 0.4 * np.eye(3), data.T @ labels / scale)
+    np.testing.assert_allclose(got, data @ weights, atol=1e-12)
+    np.testing.assert_allclose(test, new @ weights, atol=1e-12)
+    # interpolation: infinite time on a singular kernel
+    _, test = kernel_predictions(
+        spectrum, GradientFlow(np.inf), labels, test_kernel=new @ data.T / scale
+    )
+    np.testing.assert_allclose(test, new @ np.linalg.lstsq(data, labels, rcond=None)[0], atol=1e-12)
+
+
+FACTORS = [("1", 1.0), ("tau2", 1.0), ("1", 4.0), ("tau2", 4.0)]
+
+
+@pytest.mark.parametrize(("factor", "temperature"), FACTORS)
+def test_cross_entropy_flow_is_the_joint_flow_of_the_logits(factor, temperature):
+    kernel, test_kernel = joint_kernel(7)
+    targets, initial, test_initial = problem(8)
+    times = [0.0, 0.3, 5.0, 40.0]
+    flow = cross_entropy_flow(
+        kernel,
+        targets,
+        times,
+        initial=initial,
+        temperature=temperature,
+        factor=factor,
+        test_kernel=test_kernel,
+        test_initial=test_initial,
+    )
+    speed = (temperature**2 if factor == "tau2" else 1.0) / temperature
+
+    def velocity(_, flat):
+        logits = flat.reshape(9, CLASSES)[:6] / temperature
+        p = np.exp(logits - logits.max(1, keepdims=True))
+        error = p / p.sum(1, keepdims=True) - targets
+        return -speed * np.concatenate([kernel @ error, test_kernel @ error]).ravel()
+
+    begin = np.concatenate([initial, test_initial]).ravel()
+    want = solve_ivp(
+        velocity, (0, 40.0), begin, method="DOP853", t_eval=times, rtol=1e-11, atol=1e-12
+    )
+    want = want.y.T.reshape(4, 9, CLASSES)
+    assert flow.converged
+    np.testing.assert_allclose(flow.outputs, want[:, :6], atol=2e-7)
+    np.testing.assert_allclose(flow.test_outputs, want[:, 6:], atol=2e-7)
+    assert flow.loss == pytest.approx(
+        [cross_entropy(logits, targets, temperature=temperature) for logits in flow.outputs]
+    )
+
+
+def test_cross_entropy_flow_is_the_limit_of_gradient_descent():
+    kernel, _ = joint_kernel(9)
+    targets, initial, _ = problem(10)
+    want = cross_entropy_flow(kernel, targets, [2.0], initial=initial).outputs[0]
+    errors = []
+    for steps in (200, 400, 800):
+        logits = initial.copy()
+        for _ in range(steps):
+            p = np.exp(logits - logits.max(1, keepdims=True))
+            logits -= 2.0 / steps * kernel @ (p / p.sum(1, keepdims=True) - targets)
+        errors.append(np.abs(logits - want).max())
+    orders = np.log2(np.array(errors[:-1]) / errors[1:])
+    np.testing.assert_allclose(orders, 1.0, atol=0.02)
+
+
+def test_the_first_order_step_is_the_flow_to_first_order():
+    kernel, _ = joint_kernel(9)
+    targets, initial, _ = problem(10)
+    for factor, temperature in FACTORS:
+        keywords = {"temperature": temperature, "factor": factor}
+        want = cross_entropy_flow(kernel, targets, [1e-4], initial=initial, **keywords).outputs[0]
+        got = descent_step(kernel, initial, targets, 1e-4, **keywords)
+        moved = np.abs(want - initial).max()
+        assert np.abs(got - want).max() < 2e-3 * moved
+
+
+@given(st.integers(0, 10**6), st.sampled_from(FACTORS), st.booleans(), st.integers(1, 8))
+def test_p61_invariants_of_the_dual(seed, convention, hard, rank):
+    factor, temperature = convention
+    kernel, _ = joint_kernel(seed, rank=rank)
+    targets, initial, _ = problem(seed, hard=hard)
+    times = np.concatenate([[0.0], np.geomspace(1e-3, 1e4, 8)])
+    flow = cross_entropy_flow(
+        kernel, targets, times, initial=initial, temperature=temperature, factor=factor
+    )
+    assert flow.converged, flow.message
+    size = max(1.0, np.abs(flow.dual).max())
+    assert np.abs(flow.dual.sum(axis=2)).max() <= 1e-9 * size
+    drift = flow.outputs.mean(axis=2) - initial.mean(axis=1)
+    assert np.abs(drift).max() <= 1e-9 * size
+    assert (np.diff(flow.loss) <= 1e-9).all()
+
+
+@given(
+    st.integers(0, 10**6),
+    st.floats(-2, 8).map(lambda e: 10.0**e) | st.just(np.inf),
+    st.sampled_from([0.5, 1.0, 4.0]),
+    st.booleans(),
+)
+def test_p61_the_descent_step_never_raises_the_loss(seed, step, temperature, hard):
+    kernel, _ = joint_kernel(seed)
+    targets, logits, _ = problem(seed, hard=hard)
+    spectrum = Spectrum.from_kernel(kernel)
+    losses = [cross_entropy(logits, targets, temperature=temperature)]
+    for _ in range(20):
+        logits = descent_step(spectrum, logits, targets, step, temperature=temperature)
+        losses.append(cross_entropy(logits, targets, temperature=temperature))
+    assert (np.diff(losses) <= 1e-12).all()
+
+
+def test_times_may_come_in_any_order_and_repeat():
+    kernel, test_kernel = joint_kernel(11)
+    targets, _, _ = problem(12)
+    flow = cross_entropy_flow(kernel, targets, [3.0, 0.0, 3.0, 1.0], test_kernel=test_kernel)
+    np.testing.assert_array_equal(flow.outputs[0], flow.outputs[2])
+    np.testing.assert_array_equal(flow.outputs[1], 0.0)
+    ordered = cross_entropy_flow(kernel, targets, [0.0, 1.0, 3.0])
+    np.testing.assert_allclose(flow.outputs[[1, 3, 0]], ordered.outputs, atol=1e-9)
+    assert flow.test_outputs.shape == (4, 3, CLASSES)
+    assert cross_entropy_flow(kernel, targets, [0.0]).converged
+
+
+def test_solvers_agree_at_long_times():
+    kernel, _ = joint_kernel(13, rank=9)
+    targets, _, _ = problem(14, hard=True)
+    times = [1e2, 1e6]
+    one = cross_entropy_flow(kernel, targets, times)
+    other = cross_entropy_flow(kernel, targets, times, method="Radau")
+    assert one.converged
+    assert other.converged
+    np.testing.assert_allclose(one.outputs[0], other.outputs[0], atol=1e-6)
+    np.testing.assert_allclose(one.outputs[1], other.outputs[1], atol=1e-5)
+
+
+def test_a_numerical_failure_is_reported_and_does_not_raise():
+    kernel, _ = joint_kernel(15)
+    targets, _, _ = problem(16, hard=True)
+    # an explicit method on a very stiff kernel runs out of sensible steps at this tolerance
+    flow = cross_entropy_flow(1e12 * kernel, targets, [1e-14, 1e300], method="LSODA", rtol=1e-13)
+    assert not flow.converged
+    assert flow.message
+    assert flow.outputs.shape == (2, 6, CLASSES)
+    assert np.isnan(flow.loss[1])
+
+
+@given(st.integers(0, 10**6))
+def test_the_minimizer_reaches_soft_targets_that_can_be_fitted(seed):
+    kernel, test_kernel = joint_kernel(seed, rank=9)
+    targets, initial, test_initial = problem(seed)
+    targets = 0.7 * targets + 0.3 / CLASSES
+    fit = minimize_cross_entropy(
+        kernel,
+        targets,
+        initial=initial,
+        test_kernel=test_kernel,
+        test_initial=test_initial,
+        tolerance=1e-10,
+    )
+    assert fit.converged, fit.message
+    p = np.exp(fit.outputs) / np.exp(fit.outputs).sum(1, keepdims=True)
+    np.testing.assert_allclose(p, targets, atol=1e-9)
+    np.testing.assert_allclose(fit.outputs, initial + kernel @ fit.dual, atol=1e-8)
+    np.testing.assert_allclose(fit.test_outputs, test_initial + test_kernel @ fit.dual, atol=1e-8)
+    assert (np.diff(fit.loss) <= 1e-12).all()
+
+
+def test_the_minimizer_says_when_there_is_no_minimum():
+    targets, _, _ = problem(1, hard=True)
+    fit = minimize_cross_entropy(np.eye(6), targets, max_steps=50)
+    assert not fit.converged
+    assert "50 steps" in fit.message
+    assert len(fit.loss) == 51
+    assert minimize_cross_entropy(np.eye(6), targets, max_steps=0).outputs.shape == (6, CLASSES)
+
+
+def test_cross_entropy_of_a_perfect_fit_keeps_its_digits():
+    with mpmath.workdps(50):
+        want = float(mpmath.log1p(2 * mpmath.exp(-80)))
+    assert cross_entropy([[80.0, 0.0, 0.0]], [[1.0, 0.0, 0.0]]) == pytest.approx(want, rel=1e-14)
+    assert cross_entropy([[1e4, 0.0]], [[0.0, 1.0]]) == 1e4
+    got = cross_entropy([[8.0, 0.0]], [[0.5, 0.5]], temperature=4.0)
+    assert got == pytest.approx(0.5 * (np.log1p(np.exp(-2)) + np.log1p(np.exp(2))))
+
+
+EYE = np.eye(2)
+ROWS = np.array([[1.0, 0.0], [0.0, 1.0]])
+
+
+@pytest.mark.parametrize("function", [cross_entropy_flow, minimize_cross_entropy])
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"kernel": [[1.0, 0.5], [0.0, 1.0]]}, "symmetric"),
+        ({"kernel": [[1.0, 2.0], [2.0, 1.0]]}, "positive semi-definite"),
+        ({"kernel": np.ones((2, 3))}, "square"),
+        ({"targets": [1.0, 0.0]}, "targets must have shape"),
+        ({"targets": [[1.0], [1.0]]}, "K >= 2"),
+        ({"targets": [[0.7, 0.7], [0.0, 1.0]]}, "sum to 1"),
+        ({"targets": [[1.5, -0.5], [0.0, 1.0]]}, "targets must be >= 0"),
+        ({"targets": [[np.nan, 0.5], [0.0, 1.0]]}, "targets must be finite"),
+        ({"initial": np.zeros(2)}, "initial must have shape"),
+        ({"temperature": 0.0}, "temperature must be > 0"),
+        ({"temperature": np.inf}, "temperature must be finite"),
+        ({"test_kernel": np.ones((1, 3))}, "test_kernel must have one column"),
+        ({"test_kernel": EYE, "initial": EYE}, "test_initial must be given"),
+        ({"test_kernel": EYE, "test_initial": np.zeros((3, 2))}, "test_initial must have shape"),
+    ],
+)
+def test_bad_cross_entropy_problems_are_refused(function, change, says):
+    good = {"kernel": EYE, "targets": ROWS}
+    if function is cross_entropy_flow:
+        good["times"] = [1.0]
+    with pytest.raises(ValueError, match=says):
+        function(**(good | change))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"times": []}, "times must be a non-empty list"),
+        ({"times": 1.0}, "times must be a non-empty list"),
+        ({"times": [-1.0]}, "times must be >= 0"),
+        ({"times": [np.inf]}, "times must be finite"),
+        ({"factor": "tau"}, "factor must be one of"),
+        ({"rtol": 0.0}, "rtol must be > 0"),
+        ({"method": "Euler"}, "method must be one of"),
+    ],
+)
+def test_bad_flows_are_refused(change, says):
+    with pytest.raises(ValueError, match=says):
+        cross_entropy_flow(**({"kernel": EYE, "targets": ROWS, "times": [1.0]} | change))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda kernel, test: kernel_predictions(
+            kernel, GradientFlow(1.0), [1.0, 2.0], test_kernel=test
+        ),
+        lambda kernel, test: cross_entropy_flow(kernel, ROWS, [1.0], test_kernel=test),
+        lambda kernel, test: minimize_cross_entropy(kernel, ROWS, test_kernel=test),
+    ],
+)
+def test_a_test_kernel_that_sees_null_directions_is_refused(call):
+    kernel = np.ones((2, 2))  # null direction (1, -1)
+    call(kernel, [[0.5, 0.5]])
+    with pytest.raises(ValueError, match="null directions"):
+        call(kernel, [[0.5, 0.4]])
+    thin = Spectrum.from_data([[1.0], [1.0]])  # the null direction is not even listed
+    call(thin, [[0.5, 0.5]])
+    with pytest.raises(ValueError, match="null directions"):
+        call(thin, [[0.5, 0.4]])
