@@ -1,0 +1,211 @@
+"""What the eigenspace experiment found, in sentences computed from its arrays."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sims.results import Finding
+from theory.statistics import t_interval
+
+Arrays = Mapping[str, NDArray[Any]]
+_NAMES = {"random_features": "Random features", "mlp": "The MLP"}
+
+
+def over_seeds(values: ArrayLike) -> NDArray[np.float64]:
+    """Mean, low and high (95 %, t) over axis 1, (3, M, ...) of values (M, S, ...).
+
+    >>> over_seeds(np.array([[1.0, 2.0, 3.0]])).round(3)[:, 0]
+    array([ 2.   , -0.484,  4.484])
+    """
+    table = np.moveaxis(np.asarray(values, dtype=np.float64), 1, -1)
+    out = np.full((3, *table.shape[:-1]), np.nan)
+    for place in np.ndindex(*table.shape[:-1]):
+        column = table[place]
+        if len(column) > 1 and np.isfinite(column).all():
+            interval = t_interval(column)
+            out[(slice(None), *place)] = interval.estimate, interval.low, interval.high
+    return out
+
+
+def findings(data: str, arrays: Arrays) -> tuple[Finding, ...]:
+    """The sentences: the control that must work, each network, length, optimizer, figures."""
+    found = [_flow(arrays)]
+    for model in dict.fromkeys(arrays["model"].tolist()):
+        adam = np.flatnonzero((arrays["model"] == model) & (arrays["optimizer"] == "adam"))
+        sgd = np.flatnonzero((arrays["model"] == model) & (arrays["optimizer"] == "sgd"))
+        found.append(_claim(data, model, int(adam[0]), arrays))
+        found.append(_softness(model, int(adam[0]), arrays))
+        if len(adam) > 1 or len(sgd):
+            found.append(_length(model, [*adam.tolist(), *sgd.tolist()], arrays))
+        if "kept_accuracy" in arrays and model == "random_features":
+            found.append(_kept(arrays))
+        found.append(_confidence(model, int(adam[0]), arrays))
+    return tuple(found)
+
+
+def _flow(arrays: Arrays) -> Finding:
+    """The positive control: the statistic finds the theorem where the theorem holds."""
+    share, low, high = _interval(arrays["flow_interval"][:, 0], arrays, "s1_share")
+    own = float(arrays["flow_interval"][0, 0, _statistic(arrays, "s6_share")])
+    exponent = float(arrays["flow_exponent"][0, :, 1].mean())
+    text = (
+        "Exact flow of the squared loss on the same inputs: at equal progress along one direction "
+        f"the student lags along the lower one in {share:.1%} of the pairs, as the theorem says; "
+        f"divided by its own final value it lags in {own:.0%}, a coin flip, so that only the "
+        f"teacher's final value shows the effect; its effective time grows with the eigenvalue "
+        f"to the power {exponent:.2f}."
+    )
+    return Finding(text, holds=share > 0.95, value=share, low=low, high=high)
+
+
+def _claim(data: str, model: str, setting: int, arrays: Arrays) -> Finding:
+    """Appendix D's claim at the table's length, by the difference from a second one-hot network."""
+    share, low, high = _student(arrays, setting, "s1_share")
+    slope = _student(arrays, setting, "s4_slope")
+    null = _difference(arrays, setting, "null", "s1_share")
+    known = bool(np.isfinite(null).all())
+    more = known and null[1] > 0
+    compared = _against_null(arrays, setting, null)
+    nearly = "" if share >= 0.9 else ", far from the nearly all pairs of the paper's pictures"
+    text = (
+        f"{_NAMES[model]} on {data}, Adam, {arrays['updates'][setting]} updates "
+        f"({arrays['values'].shape[1]} seeds): the student lags along the lower direction in "
+        f"{share:.0%} of the pairs (95 % interval {low:.0%} to {high:.0%}){nearly}; {compared}. "
+        f"{_in_the_end(slope)}"
+    )
+    return Finding(text, holds=more if known else None, value=share, low=low, high=high)
+
+
+def _in_the_end(slope: tuple[float, float, float]) -> str:
+    """The statistic without pairs, in words."""
+    mean, low, high = slope
+    if low > 0:
+        verdict = "In the end it has moved relatively farther along higher directions"
+    elif high < 0:
+        verdict = "In the end it has moved relatively less far along higher directions"
+    else:
+        verdict = "In the end it has moved relatively as far along high as along low directions"
+    return f"{verdict} (slope {mean:+.3f}, {low:+.3f} to {high:+.3f})."
+
+
+def _against_null(arrays: Arrays, setting: int, null: NDArray[np.float64]) -> str:
+    """The difference from the null control, in words."""
+    if arrays["one_batch"][setting]:
+        basis = "half, for with all samples in one batch a second one-hot network is the teacher"
+    else:
+        basis = "that of a second one-hot network with other batches"
+    if not np.isfinite(null).all():
+        return "there is no null control"
+    if null[1] > 0:
+        verdict = "more than"
+    elif null[2] < 0:
+        verdict = "less than"
+    else:
+        verdict = "not told apart from"
+    return f"that share is {verdict} {basis} (difference {null[1]:+.0%} to {null[2]:+.0%})"
+
+
+def _softness(model: str, setting: int, arrays: Arrays) -> Finding:
+    """Is it the teacher, or merely soft labels?"""
+    student = _student(arrays, setting, "s4_slope")
+    control = _student(arrays, setting, "s4_slope", name="soft")
+    mean, low, high = _difference(arrays, setting, "soft", "s4_slope")
+    if low > 0:
+        verdict = "the teacher's outputs bias the student more than softness alone"
+    elif high < 0:
+        verdict = "uniform softness biases a student more than the teacher's outputs do"
+    else:
+        verdict = "the two are not told apart"
+    text = (
+        f"{_NAMES[model]}: labels smoothed uniformly to the teacher's mean confidence give a slope "
+        f"of {control[0]:+.3f}, the teacher's outputs {student[0]:+.3f} (difference {low:+.3f} to "
+        f"{high:+.3f}): {verdict}."
+    )
+    return Finding(text, holds=None, value=float(mean), low=float(low), high=float(high))
+
+
+def _length(model: str, settings: list[int], arrays: Arrays) -> Finding:
+    """How the share of pairs depends on the length of training and on the optimizer."""
+    parts = []
+    for setting in settings:
+        share, low, high = _student(arrays, setting, "s1_share")
+        name = {"adam": "Adam", "sgd": "SGD"}[str(arrays["optimizer"][setting])]
+        parts.append(
+            f"{share:.0%} ({low:.0%} to {high:.0%}) after {arrays['updates'][setting]} updates "
+            f"of {name}"
+        )
+    text = (
+        f"{_NAMES[model]}: the share of pairs in which the student lags along the lower direction "
+        f"depends on training: {', '.join(parts)}."
+    )
+    spread = [_student(arrays, setting, "s1_share") for setting in settings]
+    if max(each[1] for each in spread) <= min(each[2] for each in spread):
+        text = text.replace("depends on training", "is alike in all trainings tried")
+    return Finding(text)
+
+
+def _kept(arrays: Arrays) -> Finding:
+    """Figure 17: which directions carry the mislabeled samples."""
+    counts, accuracy = arrays["kept_counts"][:-1], arrays["kept_accuracy"][0, 0]
+    splits = arrays["splits"].tolist()
+    clean, wrong = accuracy[splits.index("clean")], accuracy[splits.index("mislabeled, as given")]
+    enough = np.flatnonzero(clean[:-1] >= 0.9 * clean[-1])
+    place = int(enough[0]) if len(enough) else len(counts) - 1
+    lost_clean, lost_wrong = clean[-1] - clean[place], wrong[-1] - wrong[place]
+    text = (
+        f"Of the teacher's random-feature head, the top {counts[place]} of {counts[-1]} directions "
+        f"keep an accuracy of {clean[place]:.0%} on clean training samples (the whole head: "
+        f"{clean[-1]:.0%}), but of {wrong[place]:.0%} on the wrong labels of mislabeled ones (the "
+        f"whole head: {wrong[-1]:.0%})"
+    )
+    holds = bool(lost_wrong > lost_clean) if np.isfinite(wrong).all() else None
+    ending = ": the low directions fit the noise." if holds else "."
+    return Finding(text + ending, holds=holds, value=float(lost_wrong - lost_clean))
+
+
+def _confidence(model: str, setting: int, arrays: Arrays) -> Finding:
+    """Figure 18: is the student less sure where the teacher is unsure?"""
+    train, test = (arrays["slope_interval"][:, setting, side] for side in (0, 1))
+    gap = over_seeds(arrays[f"confidence_gap_{model}"][None])[:, 0]
+    parts = [
+        f"{_NAMES[model]}: over the quarter of samples where the teacher is least sure, the "
+        f"student's confidence rises by {train[0]:.2f} ({train[1]:.2f} to {train[2]:.2f}) per unit "
+        f"of the teacher's in training and by {test[0]:.2f} ({test[1]:.2f} to {test[2]:.2f}) in "
+        "testing, 1 being a copy"
+    ]
+    wrong = gap[:, 1]
+    if np.isfinite(wrong).all():
+        clean = gap[:, 0]
+        parts.append(
+            f"; on mislabeled training samples it differs from the teacher's by {wrong[0]:+.2f} "
+            f"nats ({wrong[1]:+.2f} to {wrong[2]:+.2f}), on clean ones by {clean[0]:+.2f} "
+            f"({clean[1]:+.2f} to {clean[2]:+.2f})"
+        )
+    holds = bool(wrong[2] < 0) if np.isfinite(wrong).all() else None
+    return Finding("".join(parts) + ".", holds=holds, value=float(train[0]))
+
+
+def _statistic(arrays: Arrays, name: str) -> int:
+    return int(arrays["statistics"].tolist().index(name))
+
+
+def _interval(table: NDArray[Any], arrays: Arrays, name: str) -> tuple[float, float, float]:
+    """Mean, low and high; a share's interval ends at 0 and 1."""
+    ends = table[:, _statistic(arrays, name)]
+    mean, low, high = np.clip(ends, 0.0, 1.0) if name.endswith("share") else ends
+    return float(mean), float(low), float(high)
+
+
+def _student(
+    arrays: Arrays, setting: int, statistic: str, *, name: str = "student"
+) -> tuple[float, float, float]:
+    column = arrays["students"].tolist().index(name)
+    return _interval(arrays["values_interval"][:, setting, column], arrays, statistic)
+
+
+def _difference(arrays: Arrays, setting: int, control: str, statistic: str) -> NDArray[np.float64]:
+    column = arrays["controls"].tolist().index(control)
+    row = arrays["difference"][:, setting, column, _statistic(arrays, statistic)]
+    return np.asarray(row, dtype=np.float64)

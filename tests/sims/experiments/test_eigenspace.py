@@ -1,0 +1,235 @@
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+
+from sims.context import Context
+from sims.eigenspace_case import STUDENTS, Case, measure, record_steps
+from sims.eigenspace_findings import findings, over_seeds
+from sims.experiments import eigenspace
+from sims.experiments.eigenspace import Config, run
+from theory.ntk.trajectories import STATISTICS, bias_statistics
+
+FEATURES = Case(
+    data="digits",
+    samples=40,
+    test_samples=60,
+    noise=0.25,
+    noise_includes_same=False,
+    model="random_features",
+    size=80,
+    depth=2,
+    optimizer="adam",
+    learning_rate=1e-2,
+    batch=40,
+    epochs=15,
+    temperature=4.0,
+    students=STUDENTS,
+    records=100,
+    seed=0,
+)
+MLP = replace(FEATURES, model="mlp", size=12, batch=16, noise=0.0, learning_rate=1e-3)
+
+
+@pytest.fixture(scope="module")
+def result():
+    with Context.plain() as context:
+        return run(Config.smoke(), context)
+
+
+@pytest.fixture(scope="module")
+def features():
+    return measure(FEATURES)
+
+
+def share(measured, name, statistic="s1_share"):
+    return measured["statistics"][STUDENTS.index(name), STATISTICS.index(statistic)]
+
+
+def test_smoke_is_deterministic(result):
+    with Context.plain() as context:
+        again = run(Config.smoke(), context)
+    assert again.findings == result.findings
+    assert again.arrays.keys() == result.arrays.keys()
+    for name, array in result.arrays.items():
+        np.testing.assert_array_equal(again.arrays[name], array)
+
+
+def test_smoke_is_complete(result):
+    arrays = result.arrays
+    assert set(arrays["model"]) == {"random_features", "mlp"}
+    assert set(arrays["optimizer"]) == {"adam", "sgd"}
+    settings, seeds = arrays["values"].shape[:2]
+    assert (settings, seeds) == (4, 2)
+    student = arrays["students"].tolist().index("student")
+    for name in ("values", "values_interval"):
+        assert np.isfinite(arrays[name][..., student, :]).all()
+    assert np.isfinite(arrays["final_log_ratio"]).any(axis=-1).all()
+    assert arrays["pair_teacher"].shape[:3] == (4, 3, 2)
+    assert (arrays["pair_index"][..., 0] < arrays["pair_index"][..., 1]).all()
+    assert 5 <= len(result.findings) <= 12
+
+
+def test_positive_control_finds_the_theorem(result):
+    s1, s6 = STATISTICS.index("s1_share"), STATISTICS.index("s6_share")
+    assert (result.arrays["flow"][..., s1] > 0.98).all()
+    np.testing.assert_allclose(result.arrays["flow"][..., s6], 0.5, atol=0.01)
+    assert (result.arrays["flow"][..., STATISTICS.index("s4_slope")] > 0).all()
+    assert (result.arrays["flow_exponent"][..., 0] == 0).all()
+    assert (result.arrays["flow_exponent"][..., 1] > 0).all()
+    assert result.findings[0].holds is True
+
+
+def test_with_one_batch_a_second_network_is_the_teacher(features):
+    """The null is exact there: order changes roundings only."""
+    assert share(features, "null") == pytest.approx(0.5, abs=0.01)
+    assert share(features, "null", "s4_slope") == pytest.approx(0, abs=1e-3)
+    for statistic in ("s1_median", "s4_slope"):
+        one, other = (share(features, n, statistic) for n in ("student", "same_order"))
+        assert one == pytest.approx(other, abs=1e-3)
+
+
+def test_with_minibatches_the_null_differs():
+    measured = measure(MLP)
+    assert abs(share(measured, "null", "s1_median")) > 1e-4
+    assert share(measured, "student") != share(measured, "same_order")
+
+
+def test_all_start_together_and_gradient_descent_stays_in_the_row_space(features):
+    paths = features["displacements"]
+    assert paths.shape == (1 + len(STUDENTS), 16, 40)
+    assert (paths[:, 0] == 0).all()
+    assert (features["null_share"] > 0.01).all()
+    sgd = measure(replace(FEATURES, optimizer="sgd", learning_rate=1e-2, students=("student",)))
+    assert (sgd["null_share"] < 1e-5).all()
+
+
+def test_statistics_are_those_of_the_paths(features):
+    want = bias_statistics(
+        features["displacements"][0],
+        features["displacements"][2],
+        features["eigenvalues"],
+        features["kept"],
+        tie=1e-4,
+    )
+    np.testing.assert_array_equal(features["statistics"][1], [want[name] for name in STATISTICS])
+    estimate, low, high = features["node_share"]
+    assert low <= estimate <= high
+    assert estimate == pytest.approx(features["statistics"][0, 0], abs=0.02)
+
+
+def test_all_directions_and_the_null_space_are_the_whole_head(features):
+    """Figure 17 ends at the network itself; training samples do not see the null space."""
+    whole = features["kept_accuracy"][..., -1]
+    np.testing.assert_array_equal(whole, features["accuracy"][:2])
+    np.testing.assert_allclose(features["kept_accuracy"][:, :3, -2], whole[:, :3], atol=0.026)
+
+
+def test_random_features_with_sgd_show_the_effect_and_the_controls_do_not():
+    """The claim where it is strong: SGD, random features, any seed (pilot: share .9)."""
+    case = replace(
+        FEATURES, optimizer="sgd", learning_rate=0.05, epochs=60, students=("student", "soft")
+    )
+    measured = measure(case)
+    slope = STATISTICS.index("s4_slope")
+    student, soft = measured["statistics"]
+    assert student[STATISTICS.index("s1_share")] > 0.75
+    assert student[slope] > soft[slope] + 0.05
+
+
+def test_records_are_all_updates_or_evenly_spaced_in_the_logarithm():
+    np.testing.assert_array_equal(record_steps(7, 7), np.arange(8))
+    steps = record_steps(2000, 50)
+    assert steps[[0, 1, -1]].tolist() == [0, 1, 2000]
+    assert (np.diff(steps) > 0).all()
+    assert len(steps) <= 51
+
+
+def test_recording_less_often_changes_no_end():
+    often, rarely = measure(FEATURES), measure(replace(FEATURES, records=5))
+    np.testing.assert_array_equal(often["displacements"][:, -1], rarely["displacements"][:, -1])
+
+
+def test_over_seeds_is_the_t_interval_and_knows_what_it_does_not():
+    table = np.array([[[1.0, np.nan], [2.0, 1.0], [3.0, 1.0]]])
+    got = over_seeds(table)
+    np.testing.assert_allclose(got[:, 0, 0], [2, 2 - 2.4841, 2 + 2.4841], atol=1e-3)
+    assert np.isnan(got[:, 0, 1]).all()
+    assert np.isnan(over_seeds(table[:, :1])).all()
+
+
+def altered(result, value, half, *, against=None):
+    """The arrays with the student's share and its difference from the null as told."""
+    arrays = {name: array.copy() for name, array in result.arrays.items()}
+    spread = np.array([0, -half, half])[:, None]
+    arrays["values_interval"][:, :, 0, 0] = value + spread
+    arrays["difference"][:, :, 0, 0] = (value - 0.5 if against is None else against) + spread
+    return arrays
+
+
+@pytest.mark.parametrize(
+    ("value", "half", "holds", "words"),
+    [
+        (0.95, 0.02, True, "is more than"),
+        (0.55, 0.10, False, "is not told apart from"),
+        (0.30, 0.05, False, "is less than"),
+    ],
+)
+def test_the_sentence_follows_the_numbers(result, value, half, holds, words):
+    claims = [f for f in findings("digits", altered(result, value, half)) if "pairs of" in f.text]
+    claims = [f for f in claims if " seeds): " in f.text]
+    for claim in claims:
+        assert claim.holds is holds
+        assert words in claim.text
+        assert f"{value:.0%} of the pairs" in claim.text
+        assert ("far from" in claim.text) == (value < 0.9)
+
+
+def test_without_a_control_nothing_is_claimed(result):
+    arrays = altered(result, 0.9, 0.01, against=np.nan)
+    claims = [f for f in findings("digits", arrays) if " seeds): " in f.text]
+    assert claims
+    assert all(claim.holds is None for claim in claims)
+    assert all("no null control" in claim.text for claim in claims)
+
+
+def test_paper_size_is_table_7():
+    config = Config.paper()
+    assert (config.samples, config.temperature, config.seeds >= 10) == (128, 4.0, True)
+    assert (config.features, config.features_batch, config.features_epochs) == (5000, 128, 40)
+    assert (config.features_rate, config.noise) == (1e-3, 0.25)
+    assert (config.width, config.depth, config.mlp_batch, config.mlp_epochs) == (1000, 2, 32, 20)
+    assert config.mlp_rate == 1e-4
+    updates = {(c.model, c.epochs * -(-c.samples // c.batch)) for c in eigenspace._settings(config)}
+    assert {("random_features", 40), ("mlp", 80)} <= updates
+
+
+def test_the_config_is_plain_data():
+    assert asdict(Config.demo())["lengths"] == (1, 5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seeds": 1}, "seeds must be an integer >= 2"),
+        ({"lengths": ()}, "must not be empty"),
+        ({"lengths": (0,)}, "lengths must be an integer >= 1"),
+        ({"records": 1}, "records must be an integer >= 2"),
+    ],
+)
+def test_bad_config(change, message):
+    with pytest.raises(ValueError, match=message):
+        Config(**change)
+
+
+def test_unknown_data_is_refused():
+    with Context.plain() as context, pytest.raises(ValueError, match="must be one of 'digits'"):
+        run(replace(Config.smoke(), data="svhn"), context)
+
+
+@pytest.mark.parametrize("name", ["mnist", "cifar10"])
+def test_real_images(data_root, name):
+    config = replace(Config.smoke(), data=name, models=("random_features",), lengths=(1,))
+    with Context.plain() as context:
+        result = run(config, context)
+    assert name in result.findings[1].text
