@@ -45,7 +45,6 @@ class Context:
     Use it in a ``with`` block, or call ``close()``: it may have started processes.
 
     Example:
-        >>> from sims.inputs import digits
         >>> with Context.plain() as context, context.progress("counting", total=2) as advance:
         ...     advance()
         ...     advance()

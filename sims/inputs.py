@@ -56,14 +56,17 @@ def dataset(data: Path | None = None) -> Dataset:
 def digits() -> Dataset:
     """Scikit-learn's 1797 real handwritten digits, 8 x 8 pixels in [0, 1], labels 0 to 9.
 
+    In the order of ``deep.data``: the images for training, then those for testing.
+
     Example:
         >>> digits().X.shape, digits().classes
         ((1797, 64), 10)
     """
-    from sklearn.datasets import load_digits
+    from deep.data import sources
 
-    pixels, labels = load_digits(return_X_y=True)
-    return Dataset("digits", np.asarray(pixels, dtype=np.float64) / 16, labels.astype(np.int64))
+    splits = [sources.load("digits", split=split) for split in ("train", "test")]
+    pixels = np.concatenate([split.pixels() for split in splits])
+    return Dataset("digits", pixels, np.concatenate([split.labels for split in splits]))
 
 
 def read(path: Path) -> Dataset:
