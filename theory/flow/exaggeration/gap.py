@@ -14,21 +14,26 @@ def one_minus_ratio(delta: Array, first: Array, last: Array) -> Array:
     wait = np.where(first == last, 0.0, last - first)
     lead = np.log1p(np.exp(-wait) * phi(first))  # A - tau
     slack, above = np.abs(delta), delta < 0
+    from_lead = _bend(slack * lead, np.where(above, kappa, 1.0) * lead) / h(lead)
+    from_first = _bend(np.minimum(kappa, 1.0) * first, np.maximum(kappa, 1.0) * first) / h(first)
+    from_wait = part_learned(slack, wait, last) * (h(kappa * first) / h(first))
+    # a factor overflows only where its exponential is zero, and progress() lets zero win; tiny
+    # progress is divided by tiny progress before delta, which may be tiny too, comes in
+    bent = progress(_decay(last, delta, np.where(above, tau, first)), from_lead / phi(last))
+    bent = bent + progress(_decay(last, delta, first), from_first / phi(last))
     share = np.where(above, slack / kappa, slack)
-    from_lead = share * _bend(slack * lead, np.where(above, kappa, 1.0) * lead) / h(lead)
-    from_first = share * _bend(np.minimum(kappa, 1.0) * first, np.maximum(kappa, 1.0) * first)
-    from_wait = phi(slack * wait) * h(kappa * first)
-    # a factor overflows only where its exponential is zero, and progress() lets zero win
-    total = (
-        progress(_decay(last, delta, np.where(above, tau, first)), from_lead)
-        + progress(_decay(last, delta, first), from_first / h(first))
-        + progress(_decay(last, delta, np.where(above, first, last)), from_wait / h(first))
-    )
-    gap = np.copysign(total / phi(last) / stretch(kappa, first, last, tau), delta)
+    total = share * bent + progress(_decay(last, delta, np.where(above, first, last)), from_wait)
+    gap = np.copysign(total / stretch(kappa, first, last, tau), delta)
     gap = np.where(total == 0, 0.0, gap)
     gap = np.where(last == 0, delta, gap)
     gap = np.where((last == np.inf) | (delta == 0), 0.0, gap)
     return np.where(kappa == 0, 1.0, gap)
+
+
+def part_learned(rate: Array, x: Array, whole: Array) -> Array:
+    """phi(rate x) / phi(whole), also where rate and x are tiny and their product underflows."""
+    slow = rate * (x / phi(whole)) * h(rate * x)
+    return np.where(rate * x < 1, slow, phi(rate * x) / phi(whole))
 
 
 def stretch(kappa: Array, first: Array, last: Array, tau: Array) -> Array:

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from theory import checks
 from theory.checks import Array
-from theory.flow.exaggeration.gap import one_minus_ratio, stretch
+from theory.flow.exaggeration.gap import one_minus_ratio, part_learned, stretch
 from theory.flow.exaggeration.times import matched
 from theory.numerics import h, phi, progress
 from theory.statements import states
@@ -214,10 +214,16 @@ def gap_bounds(
         lead = np.log1p(np.exp(-wait) * phi(first))
         shared = stretch(kappa, first, last, matched(np.ones(()), first, last))
         # c phi(.) with the small factors of phi(kappa P) / phi(kappa tau) divided out
-        by_last = np.exp(-kappa * last) * h(kappa * first) / h(first) / shared / phi(last)
-        by_first = np.exp(-kappa * first) * h(kappa * last) / h(last) / shared / phi(first)
-        lower = np.fmax(by_last * phi(distance * (wait + lead)), by_first * phi(distance * lead))
-        upper = np.fmin(by_last * phi(distance * last), by_first * phi(distance * first))
+        by_last = np.exp(-kappa * last) * h(kappa * first) / h(first) / shared
+        by_first = np.exp(-kappa * first) * h(kappa * last) / h(last) / shared
+        lower = np.fmax(
+            by_last * part_learned(distance, wait + lead, last),
+            by_first * part_learned(distance, lead, first),
+        )
+        upper = np.fmin(
+            by_last * part_learned(distance, last, last),
+            by_first * part_learned(distance, first, first),
+        )
     limits = np.where((last == 0) | (distance == 1), distance, 0.0)
     known = (last == 0) | (last == np.inf) | (distance == 1)
     return Bounds(np.where(known, limits, lower), np.where(known, limits, upper))
