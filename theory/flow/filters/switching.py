@@ -163,58 +163,56 @@ class _Ramp(Filter):
     window: float
     teacher_first: bool
 
-    def _early_and_late(self, lam: Array) -> tuple[Array, Array, Array, Array]:
-        """Shares of the losses before and after the change, each over lambda.
+    def _early_and_late(self, lam: Array, *, per_eigenvalue: bool) -> tuple[Array, Array, Array]:
+        """Shares of the losses before and after the change, or these over lambda.
 
         The early one is given without its factor e^{-lambda d}, d the time since the change
-        ended; that decay follows, then lambda.
+        ended; that decay follows.
         """
         ramp = min(self.time - self.switch_time, self.window)
-        since = max(self.time - self.switch_time - self.window, 0.0)
+        since = self._since
         done = ramp / self.window
         x, rest = progress(lam, ramp), decay(progress(lam, since))
         rise, fall = _ramp_integrals(x)
-        before = decay(x) * GradientFlow(self.switch_time)._rate(lam)
-        flat = (1.0 - done) * GradientFlow(ramp)._rate(lam)
-        early = before + flat + done * ramp * fall
-        late = GradientFlow(since)._rate(lam) + rest * (done * ramp * rise)
-        return early, late, rest, x
+        if per_eigenvalue:
+            before, level, after = (
+                GradientFlow(time)._rate(lam) for time in (self.switch_time, ramp, since)
+            )
+            rise, fall = ramp * _over(rise, x), ramp * _over(fall, x)
+        else:
+            before, level, after = (
+                phi(progress(lam, time)) for time in (self.switch_time, ramp, since)
+            )
+        early = decay(x) * before + (1.0 - done) * level + done * fall
+        return early, after + rest * (done * rise), rest
 
-    def _shares(self, lam: Array) -> tuple[Array, Array, Array]:
-        early, late, rest, _ = self._early_and_late(lam)
-        teacher, labels = early * rest, late
-        if not self.teacher_first:
-            teacher, labels = labels, teacher
-        return teacher, labels, early
+    @property
+    def _since(self) -> float:
+        return max(self.time - self.switch_time - self.window, 0.0)
+
+    def _shares(self, lam: Array, *, per_eigenvalue: bool) -> tuple[Array, Array]:
+        """What the teacher and what the labels have contributed, or these over lambda."""
+        early, late, rest = self._early_and_late(lam, per_eigenvalue=per_eigenvalue)
+        return (early * rest, late) if self.teacher_first else (late, early * rest)
 
     def _gain(self, lam: Array) -> Array:
-        teacher, labels, _ = self._shares(lam)
-        # at infinite time the share per eigenvalue is 1 / lambda, inf at zero
-        with np.errstate(invalid="ignore"):
-            gain = lam * labels + phi(progress(lam, self.teacher_time)) * (lam * teacher)
-        return np.where(lam == 0, 0.0, gain)
+        teacher, labels = self._shares(lam, per_eigenvalue=False)
+        return labels + phi(progress(lam, self.teacher_time)) * teacher
 
     def _shortfall(self, lam: Array) -> Array:
-        teacher, _, _ = self._shares(lam)
-        with np.errstate(invalid="ignore"):
-            missed = decay(progress(lam, self.teacher_time)) * (lam * teacher)
-        shortfall = decay(progress(lam, self.time)) + missed
-        return np.where(lam == 0, 1.0, shortfall)
+        teacher, _ = self._shares(lam, per_eigenvalue=False)
+        missed = decay(progress(lam, self.teacher_time)) * teacher
+        return decay(progress(lam, self.time)) + missed
 
     def _log_shortfall(self, lam: Array) -> Array:
-        early, late, _, _ = self._early_and_late(lam)
-        with np.errstate(invalid="ignore"):
-            if self.teacher_first:
-                since = max(self.time - self.switch_time - self.window, 0.0)
-                share = log(lam * early) - progress(lam, since)
-            else:
-                share = log(lam * late)
+        early, late, _ = self._early_and_late(lam, per_eigenvalue=False)
+        share = log(early) - progress(lam, self._since) if self.teacher_first else log(late)
         missed = share - progress(lam, self.teacher_time)
         large = np.logaddexp(-progress(lam, self.time), missed)
         return log_of_shortfall(self._gain(lam), large)
 
     def _rate(self, lam: Array) -> Array:
-        teacher, labels, _ = self._shares(lam)
+        teacher, labels = self._shares(lam, per_eigenvalue=True)
         learned = phi(progress(lam, self.teacher_time))
         with np.errstate(invalid="ignore"):
             rate = labels + learned * teacher
@@ -223,10 +221,16 @@ class _Ramp(Filter):
         return np.where(lam == 0, limit, rate)
 
 
-def _ramp_integrals(x: Array) -> tuple[Array, Array]:
-    r"""Means of :math:`1 - v` and of v against :math:`e^{-x v}`, v from 0 to 1.
+def _over(share: Array, x: Array) -> Array:
+    """A share of the ramp over its progress x, with the limit 1/2 at zero."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(x > 1e-290, share / x, 0.5)
 
-    :math:`(x - \phi(x)) / x^2` and :math:`(1 - e^{-x} (1 + x)) / x^2`, by their series below 1.
+
+def _ramp_integrals(x: Array) -> tuple[Array, Array]:
+    r"""The means of :math:`1 - v` and of v against :math:`x e^{-x v}`, v from 0 to 1.
+
+    :math:`1 - h(x)` and :math:`h(x) - e^{-x}`, by their series below 1.
     """
     small = np.minimum(x, 1.0)
     rise, fall = np.full_like(x, 0.5), np.full_like(x, 0.5)
@@ -235,7 +239,6 @@ def _ramp_integrals(x: Array) -> tuple[Array, Array]:
         term = term * (-small) / (n + 2)
         rise += term
         fall += (n + 1) * term
-    with np.errstate(divide="ignore", invalid="ignore"):
-        rise = np.where(x < 1, rise, (1.0 - h(x)) / x)
-        fall = np.where(x < 1, fall, (h(x) - decay(x)) / x)
+    rise = np.where(x < 1, x * rise, 1.0 - h(x))
+    fall = np.where(x < 1, x * fall, h(x) - decay(x))
     return rise, fall
