@@ -353,5 +353,7 @@ class Shrinkage(Filter):
         return log_of_shortfall(self._gain(lam), large)
 
     def _rate(self, lam: Array) -> Array:
-        whole = GradientFlow(float(progress(self._total, self.time)))
-        return self._ceiling * whole._rate(lam)
+        x, slope = self._progress(lam), float(progress(self.label_weight, self.time))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            rate = np.where(x < 1, slope * h(x), self._ceiling * phi(x) / lam)
+        return np.where(lam == 0, slope, rate)
