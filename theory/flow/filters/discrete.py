@@ -6,8 +6,9 @@ import numpy as np
 
 from theory import checks
 from theory.checks import Array
-from theory.flow.filters.base import Filter, affine_power, log, log_of_shortfall, matrix_power, put
-from theory.numerics import phi, progress
+from theory.flow.filters.base import Filter, log, log_of_shortfall, put
+from theory.flow.filters.powers import affine_power, matrix_power, scaled
+from theory.numerics import LN2, phi, progress
 
 SERIES_TERMS = 22
 # up to so many steps a recursion is faster than a power of the step's matrix
@@ -107,14 +108,14 @@ class GradientDescent(Filter):
     def _shortfall(self, lam: Array) -> Array:
         if self.momentum:
             error, scale = self._error(lam)
-            return error * np.exp(scale)
+            return scaled(error, scale)
         logarithm, sign = self._log_error(lam)
         return sign * np.exp(logarithm)
 
     def _log_shortfall(self, lam: Array) -> Array:
         if self.momentum:
             error, scale = self._error(lam)
-            large = np.where(error >= 0, log(np.maximum(error, 0.0)) + scale, np.nan)
+            large = np.where(error >= 0, log(np.maximum(error, 0.0)) + LN2 * scale, np.nan)
         else:
             logarithm, sign = self._log_error(lam)
             large = np.where(sign > 0, logarithm, np.nan)
@@ -152,7 +153,7 @@ class GradientDescent(Filter):
         return np.asarray(affine_power(step, np.array([first, np.ones_like(x)]), self.steps)[0])
 
     def _error(self, lam: Array) -> tuple[Array, Array]:
-        """Mantissa of the error and the logarithm of its scale."""
+        """Mantissa of the error and the binary logarithm of its scale."""
         x = self.step_size * lam
         first, b, c = self._coefficients(x)
         power, scale = matrix_power(np.array([[1.0 - first * x, -b], [x, c]]), self.steps)
@@ -199,7 +200,12 @@ class DiscreteTrajectoryAverage(Filter):
 
     @property
     def _kept(self) -> float:
-        return (1.0 - self.smoothing) ** self.epochs
+        return float(np.exp(self._log_kept)) if self.epochs else 1.0
+
+    @property
+    def _log_kept(self) -> float:
+        """Logarithm of the weight that stays on the start, after one epoch or more."""
+        return self.epochs * float(np.log1p(-self.smoothing)) if self.smoothing < 1 else -np.inf
 
     def _sum(self, x: Array) -> tuple[Array, Array]:
         r"""Logarithm and sign of the mean power :math:`(\rho^M - \beta^M) / (\rho - \beta)`."""
@@ -208,6 +214,7 @@ class DiscreteTrajectoryAverage(Filter):
         with np.errstate(divide="ignore", invalid="ignore"):
             # upper base is 1 - lower; the logarithm of the ratio of the bases
             distance = np.log1p(np.maximum(upper - lower, 0.0) / (1.0 - upper))
+            distance = np.where(upper > lower, distance, 0.0)
             ratio = phi(progress(epochs, distance)) / phi(distance)
             ratio = np.where(distance == 0, float(epochs), ratio)
             growth = np.log1p(-lower) * (epochs - 1) if epochs > 1 else np.zeros_like(x)
@@ -241,15 +248,16 @@ class DiscreteTrajectoryAverage(Filter):
 
     def _series(self, x: Array) -> Array:
         """The sum over k of (-1)^k binomial(M, k + 2) H_k(x, a), for M max(x, a) < 1."""
-        a, epochs = self.smoothing, self.epochs
-        binomial = epochs * (epochs - 1) / 2.0
+        epochs = self.epochs
+        x, a = epochs * x, epochs * self.smoothing
+        coefficient = epochs * (epochs - 1) / 2.0  # binomial / M^k, which does not overflow
         homogeneous, power = np.ones_like(x), np.ones_like(x)
-        total = np.full_like(x, binomial)
+        total = np.full_like(x, coefficient)
         for k in range(1, SERIES_TERMS):
             power = power * x
             homogeneous = a * homogeneous + power
-            binomial *= -(epochs - k - 1) / (k + 2)
-            total += binomial * homogeneous
+            coefficient *= -(1.0 - (k + 1) / epochs) / (k + 2)
+            total += coefficient * homogeneous
         return total
 
     def _shortfall(self, lam: Array) -> Array:
@@ -262,8 +270,7 @@ class DiscreteTrajectoryAverage(Filter):
         if not self.epochs or not self.smoothing:
             return np.zeros_like(lam)
         logarithm, sign = self._sum(self.step_size * lam)
-        kept = self.epochs * np.log1p(-self.smoothing) if self.smoothing < 1 else -np.inf
-        large = np.logaddexp(kept, np.log(self.smoothing) + logarithm)
+        large = np.logaddexp(self._log_kept, np.log(self.smoothing) + logarithm)
         if (sign < 0).any():
             error = self._shortfall(lam)
             with np.errstate(invalid="ignore"):
