@@ -1,9 +1,10 @@
 """Every training scheme as a spectral filter: what it has learned along each eigendirection."""
 
-from theory.flow.filters.averaging import FilterKD, MeanTeacher, MemoryReplay, TrajectoryAverage
+from theory.flow.filters.averaging import FilterKD, MeanTeacher, TrajectoryAverage
 from theory.flow.filters.base import Filter, Learned, Mixture, Parallel, Product
 from theory.flow.filters.discrete import DiscreteTrajectoryAverage, GradientDescent
 from theory.flow.filters.flow import Generations, GradientFlow, Mixed, MixedFixedPoint, Shrinkage
+from theory.flow.filters.replay import MemoryReplay
 from theory.flow.filters.ridge import ConstrainedRounds, Ridge, RidgeRounds, constrained_rounds
 from theory.flow.filters.switching import DistillThenLabels, LabelsThenDistill
 from theory.flow.filters.targets import AffineTargets

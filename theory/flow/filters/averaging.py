@@ -10,11 +10,9 @@ from theory.flow.filters.base import (
     Composed,
     Filter,
     Product,
-    affine_power,
     decay,
     log,
     log_of_shortfall,
-    matrix_power,
     put,
 )
 from theory.flow.filters.flow import GradientFlow
@@ -22,8 +20,6 @@ from theory.numerics import h, phi, progress
 from theory.statements import states
 
 SERIES_TERMS = 22
-# above so many intervals a power of the companion matrix is faster than the recursion
-LONG = 256
 
 
 def _rate_of_average(rate: float) -> float:
@@ -197,7 +193,7 @@ class MeanTeacher(Filter):
         return None
 
     def _modes(self, lam: Array) -> tuple[Array, Array, Array, Array]:
-        """r1 / lambda, r2, p1 and p2 / lambda: all sums of positive terms."""
+        """r1, r2, p1 and p2 / lambda: all sums of positive terms."""
         a, weight = self.rate, self.label_weight
         gap = np.hypot(lam - a, 2.0 * np.sqrt(1.0 - weight) * np.sqrt(a) * np.sqrt(lam))
         idle = gap == 0  # only at lambda = a = 0, where nothing moves
@@ -214,184 +210,41 @@ class MeanTeacher(Filter):
             )
         p1 = (above_lam + (1.0 - weight) * lam) / gap
         p2_rate = weight * (above_a / r2) / gap
-        return weight * (a / r2), r2, np.where(idle, 1.0, p1), np.where(idle, 0.0, p2_rate)
+        return weight * a * (lam / r2), r2, np.where(idle, 1.0, p1), np.where(idle, 0.0, p2_rate)
 
     def _gain(self, lam: Array) -> Array:
         if (limit := self._limit()) is not None:
             return limit._gain(lam)
-        r1_rate, r2, p1, p2_rate = self._modes(lam)
-        slow = phi(progress(r1_rate * lam, self.time))
+        r1, r2, p1, p2_rate = self._modes(lam)
+        slow = phi(progress(r1, self.time))
         return p1 * slow + p2_rate * lam * phi(progress(r2, self.time))
 
     def _shortfall(self, lam: Array) -> Array:
         if (limit := self._limit()) is not None:
             return limit._shortfall(lam)
-        r1_rate, r2, p1, p2_rate = self._modes(lam)
-        slow = decay(progress(r1_rate * lam, self.time))
+        r1, r2, p1, p2_rate = self._modes(lam)
+        slow = decay(progress(r1, self.time))
         return p1 * slow + p2_rate * lam * decay(progress(r2, self.time))
 
     def _log_shortfall(self, lam: Array) -> Array:
         if (limit := self._limit()) is not None:
             return limit._log_shortfall(lam)
-        r1_rate, r2, p1, p2_rate = self._modes(lam)
-        slow = log(p1) - progress(r1_rate * lam, self.time)
+        r1, r2, p1, p2_rate = self._modes(lam)
+        slow = log(p1) - progress(r1, self.time)
         large = np.logaddexp(slow, log(p2_rate * lam) - progress(r2, self.time))
         return log_of_shortfall(self._gain(lam), large)
 
     def _rate(self, lam: Array) -> Array:
         if (limit := self._limit()) is not None:
             return limit._rate(lam)
-        r1_rate, r2, p1, p2_rate = self._modes(lam)
-        slow = GradientFlow(self.time)._rate(r1_rate * lam)
-        with np.errstate(invalid="ignore"):
-            slow = np.where(r1_rate == 0, 0.0, r1_rate * slow)
+        r1, r2, p1, p2_rate = self._modes(lam)
+        # phi(r1 t) / lambda, where neither it nor r1 / lambda need be in range
+        share = self.label_weight * (self.rate / r2)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            slow = np.where(
+                share > 1e-290,
+                share * GradientFlow(self.time)._rate(r1),
+                phi(progress(r1, self.time)) / lam,
+            )
+        slow = np.where((lam == 0) & (share <= 1e-290), 0.0, slow)
         return p1 * slow + p2_rate * phi(progress(r2, self.time))
-
-
-@states(
-    "flow:memory-replay-brakes",
-    "Replaying memories keeps the gain between that of the flow with the weight of the labels "
-    "alone and that of the flow; more copies brake more.",
-    source="Wang 2020, Algorithm 1 (MrKD), in the linear model",
-)
-@dataclass(frozen=True)
-class MemoryReplay(Filter):
-    r"""Labels and the mean of n stored copies of the past self, MrKD: row 12.
-
-    Every interval :math:`\kappa` the oldest copy is replaced by the present network; all start
-    as the initial one. With the error :math:`e = 1 - g` and
-    :math:`\rho = e^{-\lambda \kappa}`, after m whole intervals and a rest r:
-
-    .. math::
-
-        e_{m+1} = \rho e_m + \alpha (1 - \rho) \tfrac1n \sum_{i<n} e_{m-i}, \qquad
-        e(t) = e^{-\lambda r} e_m + \alpha \phi(\lambda r) \tfrac1n \sum_{i<n} e_{m-i}
-
-    with :math:`e_j = 1` for :math:`j \le 0`. It settles at the labels for every
-    :math:`\alpha < 1`: a brake, no lasting regularization, strongest along top directions.
-    Source: Wang 2020, eq. 14 and Algorithm 1.
-
-    Example:
-        >>> MemoryReplay(1.0, 2.5, 0.5).gain([0.5, 1.0])
-        array([0.426, 0.624])
-    """
-
-    interval: float
-    r"""Time :math:`\kappa > 0` between copies."""
-    time: float
-    """Training time t."""
-    copy_weight: float
-    r"""Weight :math:`\alpha` of the copies, in [0, 1]."""
-    copies: int = 1
-    """Number n of copies."""
-
-    def __post_init__(self) -> None:
-        interval = checks.scalar("interval", self.interval, infinite=True)
-        checks.positive("interval", interval, infinite=True)
-        put(
-            self,
-            interval=interval,
-            time=checks.time("time", self.time),
-            copy_weight=checks.fraction("copy_weight", self.copy_weight),
-            copies=checks.count("copies", self.copies, minimum=1),
-        )
-
-    def _limit(self) -> Filter | None:
-        """The flow that no copies, or endless training, leaves."""
-        if self.copy_weight == 0:
-            return GradientFlow(self.time)
-        if np.isinf(self.time) and np.isfinite(self.interval):
-            # the errors shrink in every interval unless nothing pulls to the labels
-            return GradientFlow(np.inf if self.copy_weight < 1 else 0.0)
-        return None
-
-    def _phases(self) -> tuple[int, float]:
-        """Whole intervals and the rest of the time after them."""
-        if self.time < self.interval or np.isinf(self.interval):
-            return 0, self.time
-        rest = float(np.fmod(self.time, self.interval))  # exact, unlike a floor of the quotient
-        return round((self.time - rest) / self.interval), rest
-
-    def _gain(self, lam: Array) -> Array:
-        if (limit := self._limit()) is not None:
-            return limit._gain(lam)
-        if self.copies == 1:
-            return -np.expm1(self._log_error(lam))
-        return self._learned(lam, per_eigenvalue=False)
-
-    def _shortfall(self, lam: Array) -> Array:
-        if (limit := self._limit()) is not None:
-            return limit._shortfall(lam)
-        return np.exp(self._log_error(lam))
-
-    def _log_shortfall(self, lam: Array) -> Array:
-        if (limit := self._limit()) is not None:
-            return limit._log_shortfall(lam)
-        return log_of_shortfall(self._gain(lam), self._log_error(lam))
-
-    def _rate(self, lam: Array) -> Array:
-        if (limit := self._limit()) is not None:
-            return limit._rate(lam)
-        return self._learned(lam, per_eigenvalue=True)
-
-    def _log_error(self, lam: Array) -> Array:
-        intervals, rest = self._phases()
-        alpha = self.copy_weight
-        x, y = progress(lam, self.interval), progress(lam, rest)
-        if self.copies == 1:
-            last = _log_kept(y, alpha)
-            return intervals * _log_kept(x, alpha) + last if intervals else last
-        # companion matrix of the errors, latest first: all entries >= 0, so nothing cancels
-        step = np.zeros((self.copies, self.copies, lam.size))
-        step[0] = alpha / self.copies * phi(x)
-        step[0, 0] += decay(x)
-        step[range(1, self.copies), range(self.copies - 1)] = 1.0
-        power, scale = matrix_power(step, intervals)
-        errors = power.sum(axis=1)  # from e = 1 at all earlier times
-        last = decay(y) * errors[0] + alpha * phi(y) * errors.mean(axis=0)
-        return log(last) + scale
-
-    def _learned(self, lam: Array, *, per_eigenvalue: bool) -> Array:
-        """The gain, or the gain over the eigenvalue, by a recursion of positive terms."""
-        intervals, rest = self._phases()
-        if intervals > LONG:
-            return self._learned_by_powers(lam, intervals, rest, per_eigenvalue=per_eigenvalue)
-        past = [np.zeros_like(lam) for _ in range(self.copies)]
-        gain = past[0]
-        for time, count in ((self.interval, intervals), (rest, 1)):
-            kept, fraction, unit = self._step(lam, time, per_eigenvalue=per_eigenvalue)
-            for _ in range(count):
-                memory = sum(past[1:], past[0]) * (unit * (self.copy_weight / self.copies))
-                gain = kept * past[0] + fraction * ((1.0 - self.copy_weight) + memory)
-                past = [gain, *past[:-1]]
-        return gain
-
-    def _step(
-        self, lam: Array, time: float, *, per_eigenvalue: bool
-    ) -> tuple[Array, Array, Array | float]:
-        """What a time leaves of the gain, what it adds at most, and the unit of the gain."""
-        x = progress(lam, time)
-        if per_eigenvalue:
-            return decay(x), GradientFlow(time)._rate(lam), lam
-        return decay(x), phi(x), 1.0
-
-    def _learned_by_powers(
-        self, lam: Array, intervals: int, rest: float, *, per_eigenvalue: bool
-    ) -> Array:
-        kept, fraction, unit = self._step(lam, self.interval, per_eigenvalue=per_eigenvalue)
-        step = np.zeros((self.copies, self.copies, lam.size))
-        step[0] = fraction * unit * (self.copy_weight / self.copies)
-        step[0, 0] += kept
-        step[range(1, self.copies), range(self.copies - 1)] = 1.0
-        push = np.zeros((self.copies, lam.size))
-        push[0] = fraction * (1.0 - self.copy_weight)
-        past = affine_power(step, push, intervals)
-        kept, fraction, unit = self._step(lam, rest, per_eigenvalue=per_eigenvalue)
-        memory = past.mean(axis=0) * unit * self.copy_weight
-        return np.asarray(kept * past[0] + fraction * ((1.0 - self.copy_weight) + memory))
-
-
-def _log_kept(x: Array, weight: float) -> Array:
-    """ln(1 - (1 - weight) phi(x)): what a progress of x leaves of the error, beside one copy."""
-    learned = phi(x)
-    return log_of_shortfall((1.0 - weight) * learned, log(decay(x) + weight * learned))
