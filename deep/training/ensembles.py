@@ -6,7 +6,7 @@ those of `deep.training.loop.train` up to the rounding of the products.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from deep.losses import temperature_factor
-from deep.training.config import DataSpec, RunConfig
+from deep.training.config import RunConfig
 from deep.training.loop import (
     Recorder,
     Run,
@@ -26,7 +26,7 @@ from deep.training.optimizers import Stepper
 from deep.training.task import Task, make_task
 from theory import checks
 
-PROBE_STEPS = 4
+PROBE_STEPS = 2
 
 
 def train_together(
@@ -81,10 +81,13 @@ def train_together(
     stepper: _Batched | _InTurn
     if strategy == "loop" or runs[0].network.dense_chain() is None:
         stepper = _InTurn(runs)
-    elif strategy == "batched" or _batching_pays(configs, tasks, teachers, device):
+    elif strategy == "batched" or _batching_pays(runs):
         stepper = _Batched(runs)
     else:
         stepper = _InTurn(runs)
+    if isinstance(stepper, _InTurn) and not recorders:
+        # a wide network stays in the cache while it trains alone
+        return [run.complete() for run in runs]
     return _drive(runs, stepper, recorders)
 
 
@@ -130,30 +133,25 @@ def _stacked_rows(runs: Sequence[Run], epoch: int) -> Iterator[Tensor]:
         yield torch.from_numpy(np.stack(batch)).to(runs[0].inputs.device)
 
 
-def _batching_pays(
-    configs: Sequence[RunConfig],
-    tasks: Mapping[DataSpec, Task],
-    teachers: Sequence[Trained | None],
-    device: str,
-) -> bool:
-    """Time a few steps of both ways on networks of their own."""
+def _batching_pays(runs: Sequence[Run]) -> bool:
+    """Time a few steps of both ways from the start, and go back to it."""
+    rows = next(_stacked_rows(runs, 0))
+    start = [{name: value.detach().clone() for name, value in run.weights.items()} for run in runs]
+    batched, in_turn = (_fastest(stepper, rows) for stepper in (_Batched(runs), _InTurn(runs)))
+    for run, weights in zip(runs, start, strict=True):
+        run.restart(weights)
+    return batched < in_turn
 
-    def seconds(make: "Callable[[list[Run]], _Batched | _InTurn]") -> float:
-        runs = [
-            Run(config, tasks[config.data], teacher, device=device)
-            for config, teacher in zip(configs, teachers, strict=True)
-        ]
-        stepper = make(runs)
-        rows = next(_stacked_rows(runs, 0))
-        best = float("inf")
-        stepper.step(rows)  # the first step allocates
-        for _ in range(PROBE_STEPS):
-            start = time.perf_counter()
-            float(stepper.step(rows).sum())  # waits for the device
-            best = min(best, time.perf_counter() - start)
-        return best
 
-    return seconds(_Batched) < seconds(_InTurn)
+def _fastest(stepper: "_Batched | _InTurn", rows: Tensor) -> float:
+    """Seconds of the fastest of a few steps."""
+    stepper.step(rows)  # the first one allocates
+    seconds = []
+    for _ in range(PROBE_STEPS):
+        begin = time.perf_counter()
+        float(stepper.step(rows).sum())  # waits for the device
+        seconds.append(time.perf_counter() - begin)
+    return min(seconds)
 
 
 class _InTurn:

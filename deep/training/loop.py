@@ -65,18 +65,7 @@ def train(
     task = task or make_task(config.data, root=root)
     if teacher is None and config.teacher is not None and config.supervision.needs_teacher:
         teacher = train(config.teacher, task=task, device=device)
-    run = Run(config, task, teacher, device=device)
-    for recorder in recorders:
-        recorder(0, run.weights)
-    epochs = []
-    for epoch in range(config.epochs):
-        losses = []
-        for rows in run.batches(epoch):
-            losses.append(run.step(rows))
-            for recorder in recorders:
-                recorder(run.updates, run.weights)
-        epochs.append(torch.cat(losses).mean())
-    return run.finish(epochs)
+    return Run(config, task, teacher, device=device).complete(recorders)
 
 
 class Run:
@@ -102,6 +91,20 @@ class Run:
         )
         self.targets = torch.from_numpy(targets).to(device=device, dtype=dtype)
 
+    def complete(self, recorders: Sequence[Recorder] = ()) -> Trained:
+        """All epochs, with every recorder called at the start and after every update."""
+        for recorder in recorders:
+            recorder(0, self.weights)
+        epochs = []
+        for epoch in range(self.config.epochs):
+            losses = []
+            for rows in self.batches(epoch):
+                losses.append(self.step(rows))
+                for recorder in recorders:
+                    recorder(self.updates, self.weights)
+            epochs.append(torch.cat(losses).mean())
+        return self.finish(epochs)
+
     def batches(self, epoch: int) -> list[Tensor]:
         """Rows of every batch of an epoch."""
         return [
@@ -121,6 +124,14 @@ class Run:
         self.stepper.step(torch.autograd.grad(losses.mean(), list(self.weights.values())))
         self.updates += 1
         return losses.detach()
+
+    @torch.no_grad()
+    def restart(self, weights: Mapping[str, Tensor]) -> None:
+        """Go back to ``weights`` before any update."""
+        for name, value in weights.items():
+            self.weights[name].copy_(value)
+        self.stepper = Stepper(self.config.optimizer, list(self.weights.values()))
+        self.updates = 0
 
     def finish(self, epochs: Sequence[Tensor]) -> Trained:
         """The record of the run, given the mean loss of each epoch."""

@@ -103,17 +103,20 @@ def test_given_teachers_are_used():
         np.testing.assert_array_equal(one.train_logits, other.train_logits)
 
 
+@pytest.mark.parametrize("recorders", [[], [lambda step, weights: None]])
 @pytest.mark.parametrize("pays", [True, False])
-def test_auto_follows_the_probe(monkeypatch, pays):
-    monkeypatch.setattr(ensembles, "_batching_pays", lambda *args: pays)
-    used = []
-    for kind in ("_Batched", "_InTurn"):
-        original = getattr(ensembles, kind)
-        monkeypatch.setattr(
-            ensembles, kind, lambda runs, k=kind, o=original: used.append(k) or o(runs)
-        )
-    train_together(members(BASE))
-    assert used == ["_Batched" if pays else "_InTurn"]
+def test_auto_follows_the_probe(monkeypatch, pays, recorders):
+    monkeypatch.setattr(ensembles, "_batching_pays", lambda runs: pays)
+    steps = {"batched": 0, "single": 0}
+    for kind, name in ((ensembles._Batched, "batched"), (ensembles.Run, "single")):
+
+        def step(self, rows, original=kind.step, name=name):
+            steps[name] += 1
+            return original(self, rows)
+
+        monkeypatch.setattr(kind, "step", step)
+    train_together([replace(BASE, seed=seed) for seed in range(3)], recorders=recorders)
+    assert steps == ({"batched": 9, "single": 0} if pays else {"batched": 0, "single": 27})
 
 
 def test_the_probe_changes_no_number():
