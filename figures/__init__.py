@@ -11,7 +11,8 @@ A figure is one module here. It holds what to draw from and how, and computes no
     ``ORDER``    its place among the figures of the same experiment
     ``draw(result, axes)``  draws on one Axes, or on an array of them where there are more panels
 
-Nothing of matplotlib is loaded before a figure is asked for.
+Modules whose name begins with an underscore are what several figures share. Nothing of matplotlib
+is loaded before a figure is asked for.
 """
 
 from collections.abc import Callable
@@ -41,7 +42,8 @@ class Figure:
 
 def names() -> tuple[str, ...]:
     """Every figure there is, in alphabetical order; imports none of them."""
-    return tuple(sorted({module.name for module in iter_modules(__path__)} - NOT_FIGURES))
+    modules = {module.name for module in iter_modules(__path__) if module.name[0] != "_"}
+    return tuple(sorted(modules - NOT_FIGURES))
 
 
 def get(name: str) -> Figure:

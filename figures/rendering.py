@@ -11,6 +11,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import NullLocator
 
 import figures
 from figures import style
@@ -42,6 +43,11 @@ def canvas(name: str, result: Result) -> Canvas:
         rows, columns = figure.panels(result)
         axes = drawn.subplots(rows, columns, squeeze=False)
         figure.draw(result, axes[0, 0] if (rows, columns) == (1, 1) else np.squeeze(axes))
+        for panel in drawn.axes:
+            for axis in (panel.xaxis, panel.yaxis):
+                axis.set_minor_locator(NullLocator())  # drawn at size 0, but slow to lay out
+        drawn.draw_without_rendering()
+        drawn.set_layout_engine("none")  # laid out once, for all formats
     return drawn
 
 

@@ -9,12 +9,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from numpy.typing import NDArray
 
 INK = "#1c1c1c"
 MUTED = "#5f6368"
 RULE = "#c9ccd1"
 GRID = "#e8eaed"
+
+Panels = NDArray[Any]
+"""An array of matplotlib Axes."""
 
 ONE_COLUMN = 3.5  # inches, of a two-column page
 TWO_COLUMNS = 7.2
@@ -33,6 +39,8 @@ TEACHER = Role("teacher", "#1b4f8f", "o")
 STUDENT = Role("student", "#dd6b00", "D")
 NULL = Role("second teacher (null)", "#6f7378", "s")
 SOFTNESS = Role("student of smoothed labels", "#7a3f98", "^")
+RIGHT_LABEL = Role("right label", "#5a6b7d", "o")
+WRONG_LABEL = Role("wrong label", "#b4004e", "x")
 STOPPING = Role("early stopping", "#1b4f8f", "o")
 OPPOSITE = Role("anti-exaggerates", "#00806b", "v")
 NEITHER = Role("neither", "#6f7378", "s")
@@ -116,6 +124,19 @@ def measured(role: Role, **more: Any) -> dict[str, Any]:  # noqa: ANN401
     }
 
 
+def final(role: Role) -> dict[str, Any]:
+    """Keywords of the star at the end of training."""
+    return {
+        "marker": "*",
+        "markersize": 10,
+        "markerfacecolor": role.color,
+        "markeredgecolor": "white",
+        "markeredgewidth": 0.5,
+        "linestyle": "none",
+        "zorder": 3,
+    }
+
+
 def reference(**more: Any) -> dict[str, Any]:  # noqa: ANN401
     """Keywords of a line that only guides the eye: a diagonal, a zero."""
     return {"color": "#8a8d91", "linewidth": 0.8, "linestyle": (0, (4, 3)), "zorder": 1.2, **more}
@@ -125,3 +146,22 @@ def note(axes: Axes, text: str, *, at: tuple[float, float], **more: Any) -> None
     """A few muted words inside a panel, at a place in units of its sides."""
     how = {"fontsize": 7.5, "color": MUTED, "transform": axes.transAxes, "zorder": 5, **more}
     axes.text(*at, text, **how)
+
+
+def plain_log(axis: Axis) -> None:
+    """Ticks of a logarithmic axis as plain numbers, some between the powers where there are few."""
+    low, high = sorted(axis.get_view_interval())
+    steps = (1.0, 2.0, 5.0) if high < 150 * low else (1.0,)
+    axis.set_major_locator(LogLocator(subs=steps, numticks=12))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """A number with its sign, the minus as long as the plus.
+
+    Example:
+        >>> signed(-0.0125, 2)
+        '−0.01'
+    """
+    return f"{value:+.{digits}f}".replace("-", "−")

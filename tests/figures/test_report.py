@@ -44,14 +44,14 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-def written(results, folder, **options):
-    path = report.write(results, folder, **options)
+def written(results, folder, drawings=None):
+    path = report.write(results, folder, drawings=drawings)
     assert path == folder / "index.html"
     return path.read_text("utf-8")
 
 
-def test_every_figure_and_finding_is_there(stored, tmp_path):
-    text = written(stored.values(), tmp_path)
+def test_every_figure_and_finding_is_there(stored, drawings, tmp_path):
+    text = written(stored.values(), tmp_path, drawings)
     parsed = Page(text)
     shown = {attributes.get("id") for attributes in parsed.all("figure")}
     assert shown == set(figures.names())
@@ -62,8 +62,8 @@ def test_every_figure_and_finding_is_there(stored, tmp_path):
             assert " ".join(finding.text.split()) in words
 
 
-def test_every_picture_has_an_alternative_text(stored, tmp_path):
-    images = Page(written(stored.values(), tmp_path)).all("img")
+def test_every_picture_has_an_alternative_text(stored, drawings, tmp_path):
+    images = Page(written(stored.values(), tmp_path, drawings)).all("img")
     assert len(images) == len(figures.names())
     for image in images:
         assert len(image["alt"]) > 40
@@ -72,8 +72,8 @@ def test_every_picture_has_an_alternative_text(stored, tmp_path):
         assert int(image["height"]) > 0
 
 
-def test_needs_no_network(stored, tmp_path):
-    text = written(stored.values(), tmp_path)
+def test_needs_no_network(stored, drawings, tmp_path):
+    text = written(stored.values(), tmp_path, drawings)
     parsed = Page(text)
     assert "http:" not in text
     assert "https:" not in text
@@ -86,8 +86,8 @@ def test_needs_no_network(stored, tmp_path):
     assert "url(" not in text
 
 
-def test_links_lead_somewhere_and_ids_are_unique(stored, tmp_path):
-    parsed = Page(written(stored.values(), tmp_path))
+def test_links_lead_somewhere_and_ids_are_unique(stored, drawings, tmp_path):
+    parsed = Page(written(stored.values(), tmp_path, drawings))
     ids = [a["id"] for _, a in parsed.tags if "id" in a]
     assert len(ids) == len(set(ids))
     links = [a["href"][1:] for a in parsed.all("a")]
@@ -95,8 +95,8 @@ def test_links_lead_somewhere_and_ids_are_unique(stored, tmp_path):
     assert set(links) <= set(ids)
 
 
-def test_headings_descend_one_level_at_a_time(stored, tmp_path):
-    parsed = Page(written(stored.values(), tmp_path))
+def test_headings_descend_one_level_at_a_time(stored, drawings, tmp_path):
+    parsed = Page(written(stored.values(), tmp_path, drawings))
     levels = [int(tag[1]) for tag, _ in parsed.tags if re.fullmatch(r"h[1-6]", tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1
@@ -104,14 +104,16 @@ def test_headings_descend_one_level_at_a_time(stored, tmp_path):
     assert parsed.all("html")[0]["lang"] == "en"
 
 
-def test_hostile_text_is_shown_and_not_obeyed(stored, make_result, make_finding, tmp_path):
+def test_hostile_text_is_shown_and_not_obeyed(
+    stored, drawings, make_result, make_finding, tmp_path
+):
     result = make_result(
         "hostile_experiment",
         findings=(make_finding(HOSTILE, holds=True),),
         config={HOSTILE: HOSTILE},
         provenance={"commit": HOSTILE, "versions": {HOSTILE: HOSTILE}},
     )
-    text = written([*stored.values(), result], tmp_path)
+    text = written([*stored.values(), result], tmp_path, drawings)
     assert "<script" not in text
     assert text.count("</style>") == 1
     assert HOSTILE in "".join(Page(text).words)
@@ -142,10 +144,10 @@ def test_without_any_result_it_says_so(tmp_path):
     assert text.count("has not been run") == len(SECTIONS)
 
 
-def test_a_missing_experiment_is_named(stored, tmp_path):
+def test_a_missing_experiment_is_named(stored, drawings, tmp_path):
     some = [result for name, result in stored.items() if name != "eigenspace"]
-    text = written(some, tmp_path)
-    assert text.count("has not been run") == 1
+    text = written(some, tmp_path, drawings)
+    assert text.count("has not been run") == 1 + len(set(SECTIONS) - set(stored))
     assert "stillroom sim eigenspace" in text
 
 
@@ -164,17 +166,15 @@ def test_two_results_of_one_experiment_are_refused(make_result, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_drawings_already_made_are_used(stored, tmp_path):
+def test_drawings_already_made_are_used(stored, drawings, tmp_path):
     name = figures.names()[0]
     drawn = tmp_path / "drawn.svg"
     drawn.write_text("<svg/>")
-    result = stored[figures.get(name).result]
-    text = page.page({result.experiment: result}, {name: drawn})
-    assert "PHN2Zy8+" in text
+    assert "PHN2Zy8+" in page.page(stored, {**drawings, name: drawn})
 
 
-def test_the_same_results_give_the_same_page(stored):
-    assert page.page(stored, {}) == page.page(stored, {})
+def test_drawn_by_the_report_itself_it_is_the_same_page(stored, drawings):
+    assert page.page(stored, {}) == page.page(stored, drawings)
 
 
 @pytest.mark.parametrize("form", ["text", "markdown", "latex", "csv", "html"])
@@ -216,8 +216,8 @@ FRAME = """<!doctype html><title>waiting</title>
 @pytest.mark.browser
 @pytest.mark.skipif(browser.found() is None, reason="no Chromium or Chrome on PATH")
 @pytest.mark.parametrize("width", [360, 1280])
-def test_browser_draws_every_picture(stored, tmp_path, width):
-    text = written(stored.values(), tmp_path)
+def test_browser_draws_every_picture(stored, drawings, tmp_path, width):
+    text = written(stored.values(), tmp_path, drawings)
     (tmp_path / "probed.html").write_text(text.replace("</body>", PROBE), "utf-8")
     (tmp_path / "framed.html").write_text(FRAME.replace("WIDTH", str(width)), "utf-8")
     done = browser.run(

@@ -1,0 +1,39 @@
+"""What the settings of the eigenspace experiment are called, for the figures that draw them."""
+
+import numpy as np
+
+from sims.results import Result
+
+MODELS = {"random_features": "random features", "mlp": "MLP"}
+OPTIMIZERS = {"adam": "Adam", "sgd": "SGD"}
+
+
+def models(result: Result) -> list[str]:
+    """The networks that were trained, in the order of the settings."""
+    return list(dict.fromkeys(result.array("model").tolist()))
+
+
+def of_model(result: Result, model: str) -> list[int]:
+    """The settings of one network: Adam from the shortest to the longest, then SGD."""
+    return [int(place) for place in np.flatnonzero(result.array("model") == model)]
+
+
+def short(result: Result, setting: int) -> str:
+    """Optimizer and number of updates."""
+    optimizer = OPTIMIZERS[str(result.array("optimizer")[setting])]
+    return f"{optimizer}, {result.array('updates')[setting]} updates"
+
+
+def full(result: Result, setting: int) -> str:
+    """Network, optimizer and number of updates, on two lines."""
+    return f"{MODELS[str(result.array('model')[setting])]}\n{short(result, setting)}"
+
+
+def paths_alike(result: Result, setting: int) -> bool:
+    """Whether the second teacher's path is the teacher's: one batch, nothing to shuffle."""
+    return bool(result.array("one_batch")[setting])
+
+
+def place(result: Result, axis: str, name: str) -> int:
+    """Where a student, a statistic, a control or a split stands on its axis."""
+    return [str(each) for each in result.array(axis)].index(name)
