@@ -136,6 +136,14 @@ def test_a_dominating_time_is_found_exactly_where_one_exists(pairs, probe):
         assert np.isnan(time) or time == stop.min()
 
 
+def test_a_direction_that_never_moves_does_not_stand_in_the_way():
+    theta, stop = [2.0, 5.0], [3.0, np.inf]
+    assert np.isnan(risk.dominating_time(theta, stop))
+    assert risk.dominating_time(theta, stop, eigenvalues=[1.0, 0.0]) == 3.0
+    theta, stop = [4.0, 1.0], [3.0, 0.0]
+    assert risk.dominating_time(theta, stop, eigenvalues=[1.0, 0.0]) == 3.0
+
+
 def test_directions_of_one_eigenvalue_count_as_one():
     # apart, the equal directions have stopping times 0 and ln 9: together ln 5, above the top's
     rate, energy = [2.0, 1.0, 1.0], [1.0, 0.0, 8.0]

@@ -197,6 +197,17 @@ def test_p61_the_descent_step_never_raises_the_loss(seed, step, temperature, har
     assert (np.diff(losses) <= 1e-12).all()
 
 
+def test_round_off_on_null_directions_does_not_grow_with_time():
+    kernel, test_kernel = joint_kernel(11, rank=2)
+    targets, _, _ = problem(12)
+    null = Spectrum.from_kernel(kernel).left[:, -1]
+    rough = test_kernel + 1e-9 * null
+    got = [cross_entropy_flow(kernel, targets, [1e7], test_kernel=k) for k in (test_kernel, rough)]
+    # the dual itself grows without end along null directions
+    assert np.abs(got[0].dual).max() > 1e5
+    np.testing.assert_allclose(got[0].test_outputs, got[1].test_outputs, atol=1e-6)
+
+
 def test_times_may_come_in_any_order_and_repeat():
     kernel, test_kernel = joint_kernel(11)
     targets, _, _ = problem(12)

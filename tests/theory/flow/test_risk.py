@@ -186,6 +186,8 @@ def test_the_best_time_solves_the_stop_time_equation_to_rounding(problem):
         ([1e-3, 1e-300], [1e-3, 10.0], 0.1, np.log(101) * 1e300),
         ([1e300, 1e-300], [4.0, 4.0], 1.0, np.log(5) * 1e300),
         ([1e300], [1e300], 1e-300, 2 * np.log(1e300) / 1e300),
+        # what never moves must not set the scale of what does
+        ([0.0, 1e-300], [1e300, 1e-300], 1e-300, np.log(2) * 1e300),
     ],
 )
 def test_known_and_extreme_best_times(rate, energy, noise, want):
@@ -201,6 +203,29 @@ def test_of_two_minima_the_lower_one_is_found():
     np.testing.assert_allclose(
         stopped([2.039, time], rate, energy, 1.0), [1.8609, 0.8750], atol=5e-5
     )
+
+
+def test_thousands_of_problems_each_have_their_minimum_found_and_polished():
+    rng = np.random.default_rng(0)
+    grid = np.geomspace(1e-2, 1e5, 1500)
+    for modes in (2, 3, 5):
+        rate = 10.0 ** rng.uniform(-3, 0, (1000, modes))
+        energy = 10.0 ** rng.uniform(-1.5, 1.5, (1000, modes))
+        time = risk.optimal_stopping_time(rate, energy, 1.0)[:, None]
+
+        def score(t, rate=rate, energy=energy):
+            gain = -np.expm1(-rate * t)
+            return risk.denoising_risk(gain, energy, 1.0)
+
+        lowest = np.min([score(t) for t in grid], axis=0)
+        assert (score(time) <= lowest * (1 + 1e-13)).all()
+
+        def slope(t, rate=rate, energy=energy):
+            kept = np.exp(-rate * t)
+            return (rate * kept * (1 - (1 + energy) * kept)).sum(axis=1)
+
+        assert (slope(time * (1 - 1e-8)) < 0).all()
+        assert (slope(time * (1 + 1e-8)) > 0).all()
 
 
 def test_many_problems_at_once_equal_one_by_one():
