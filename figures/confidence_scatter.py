@@ -54,6 +54,7 @@ def draw(result: Result, axes: style.Panels) -> None:
             room = 0.06 * (high - low)
             panel.set(xlim=(low - room, high + room), ylim=(low - room, high + room))
             panel.set_aspect("equal")
+            panel.locator_params(nbins=5)
             panel.axline((0, 0), slope=1, **style.reference())
             mean, least, most = result.array("slope_interval")[:, setting, side]
             style.note(

@@ -75,6 +75,7 @@ RC: Any = {  # typed as a dictionary of some three hundred literals, others in e
     "font.size": 8.5,
     "grid.color": GRID,
     "grid.linewidth": 0.5,
+    "hatch.linewidth": 0.7,
     "legend.borderaxespad": 0.4,
     "legend.borderpad": 0.3,
     "legend.edgecolor": "none",
@@ -93,6 +94,7 @@ RC: Any = {  # typed as a dictionary of some three hundred literals, others in e
     "svg.fonttype": "path",  # the same look on every machine, whatever fonts it has
     "svg.hashsalt": "stillroom",
     "text.color": INK,
+    "text.hinting": "none",  # letters of the same width at every resolution
     "xtick.color": MUTED,
     "xtick.labelsize": 8,
     "xtick.major.size": 3,
@@ -155,6 +157,15 @@ def plain_log(axis: Axis) -> None:
     axis.set_major_locator(LogLocator(subs=steps, numticks=12))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
+
+
+def powers(axis: Axis) -> None:
+    """Ticks of a logarithmic axis at a few powers of ten, plain numbers where it is short."""
+    low, high = sorted(axis.get_view_interval())
+    if high < 150 * low:
+        plain_log(axis)
+    else:
+        axis.set_major_locator(LogLocator(numticks=5))
 
 
 def signed(value: float, digits: int = 3) -> str:

@@ -157,6 +157,7 @@ def shifted(job: Shift) -> dict[str, Array]:
         "example_early_stopping": one.of(flow)[:, 0],
         "example_student": one.of(flow**2)[:, 0],
         "example_mode_times": np.atleast_1d(stop),
+        "example_correlation": np.array([job.correlation]),
     }
 
 
