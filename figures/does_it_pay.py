@@ -19,10 +19,9 @@ CAPTION = (
     "Expected error of each scheme with its best parameters, in percent above or below the best "
     "that plain early stopping can do. Negative and orange: the scheme pays. Columns are signals; "
     "the larger b, the more of the signal lies in the top directions; the last column is real "
-    "data, with signal and noise estimated. Read the upper block from left to right: distillation "
-    "pays where the signal is at the top. Hatched cells are those where the theorem says that no "
-    "gain is possible. The last row is what the best of all filters could do, if it knew the "
-    "signal."
+    "data, with signal and noise estimated. Read the upper block from left to right to see where "
+    "distillation begins to pay. Hatched cells are those where the theorem says that no gain is "
+    "possible. The last row is what the best of all filters could do, if it knew the signal."
 )
 ORDER = 10
 GROUPS = {

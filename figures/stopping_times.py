@@ -17,8 +17,9 @@ CAPTION = (
     "Signals with a larger b lie more in the top directions. Gray dots: how long it would be best "
     "to train along each single direction, given its signal and the noise. Early stopping can "
     "offer only one time for all, the flat line. A student's line rises to the right: it trains "
-    "strong directions for longer than weak ones. Ridge regression does the opposite. A scheme "
-    "pays where its line can follow the dots better than a flat one."
+    "strong directions for longer than weak ones (flat is the best it can do where a rise would "
+    "not help). Ridge regression does the opposite. A scheme pays where its line can follow the "
+    "dots better than a flat one."
 )
 SIZE = (style.TWO_COLUMNS, 2.75)
 PANELS = (1, 4)

@@ -68,6 +68,14 @@ class Part:
     findings: tuple[Words, ...] = ()
     pictures: tuple[Picture, ...] = ()
     has_headline: bool = False
+    tally: str = ""
+
+    @property
+    def leading(self) -> tuple[Words, ...]:
+        """What the summary shows: the first finding, and all that do not hold."""
+        rest = (finding for finding in self.findings[1:] if finding.mark.kind == "fails")
+        return (*self.findings[:1], *rest)
+
     provenance: str = ""
     config: str = ""
 
@@ -116,7 +124,8 @@ def page(results: Mapping[str, Result], drawings: Mapping[str, Path]) -> str:
         css=Markup(home.joinpath("report.css").read_text("utf-8")),  # our own file
         sections=parts,
         headline=headline,
-        counts=_counts([finding for part in parts for finding in part.findings]),
+        count=sum(len(part.findings) for part in parts),
+        counts=_counts(finding for part in parts for finding in part.findings),
     )
 
 
@@ -125,10 +134,12 @@ def _part(name: str, result: Result | None, drawings: Mapping[str, Path]) -> Par
     part = Part(f"experiment-{name}", name, words.title, words.question)
     if result is None:
         return part
+    findings = tuple(_words(finding) for finding in result.findings)
     return replace(
         part,
         present=True,
-        findings=tuple(_words(finding) for finding in result.findings),
+        findings=findings,
+        tally=_counts(findings),
         pictures=tuple(_picture(f, result, drawings.get(f.name)) for f in figures.of(name)),
         provenance=_table(result.provenance),
         config=_table(result.config),
@@ -145,10 +156,9 @@ def _without(part: Part, headline: Picture) -> Part:
 
 def _words(finding: Finding) -> Words:
     numbers = ""
-    if finding.value is not None:
-        numbers = f"estimate {number(finding.value)}"
-        if finding.low is not None and finding.high is not None:
-            numbers += f", interval {number(finding.low)} to {number(finding.high)}"
+    if None not in (value := (finding.value, finding.low, finding.high)):
+        estimate, low, high = (number(float(each)) for each in value if each is not None)
+        numbers = f"estimate {estimate}, interval {low} to {high}"
     return Words(finding.text, mark(holds=finding.holds), numbers)
 
 
@@ -180,15 +190,12 @@ def _picture(figure: figures.Figure, result: Result, drawn: Path | None) -> Pict
     )
 
 
-def _counts(findings: list[Words]) -> str:
-    """How the findings divide, in one sentence; nothing where there are none."""
-    if not findings:
-        return ""
+def _counts(findings: Iterable[Words]) -> str:
+    """How findings divide: ``5 hold, 1 does not hold and 2 are observations …``."""
     kinds = [finding.mark.kind for finding in findings]
     said = [_counted(kind, kinds.count(kind)) for kind in ("holds", "fails", "observed")]
     said = [phrase for phrase in said if phrase]
-    listed = said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}"
-    return f"Of {len(findings)} findings {listed}."
+    return " and ".join([", ".join(said[:-1]), said[-1]]) if len(said) > 1 else "".join(said)
 
 
 def _counted(kind: str, count: int) -> str:
