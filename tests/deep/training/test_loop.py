@@ -94,6 +94,9 @@ def test_a_student_with_the_teachers_order_has_the_teachers_key():
     assert replace(STUDENT, order="teacher").order_key == TEACHER.order_key
     other = replace(STUDENT, teacher=replace(TEACHER, seed=7), seed=3)
     assert other.init_key == ("teacher", 7)
+    grandchild = replace(STUDENT, teacher=replace(STUDENT, order="own"), order="teacher")
+    assert grandchild.init_key == TEACHER.init_key
+    assert grandchild.order_key == STUDENT.order_key
     assert replace(other, teacher=None, supervision=Supervision()).init_key == ("teacher", 3)
 
 

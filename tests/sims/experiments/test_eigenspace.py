@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sims.context import Context
-from sims.eigenspace_case import STUDENTS, Case, measure, record_steps
+from sims.eigenspace_case import STUDENTS, Case, _runs, measure, record_steps
 from sims.eigenspace_findings import findings, over_seeds
 from sims.experiments import eigenspace
 from sims.experiments.eigenspace import Config, run
@@ -95,6 +95,18 @@ def test_with_minibatches_the_null_differs():
     assert share(measured, "student") != share(measured, "same_order")
 
 
+def test_students_share_what_they_should():
+    teacher, runs = _runs(MLP)
+    by_name = dict(zip(STUDENTS, runs, strict=True))
+    assert {run.init_key for run in runs} == {teacher.init_key}
+    assert by_name["same_order"].order_key == teacher.order_key
+    others = {run.order_key for name, run in by_name.items() if name != "same_order"}
+    assert len(others) == 1
+    assert teacher.order_key not in others
+    temperatures = {name: run.supervision.temperature for name, run in by_name.items()}
+    assert temperatures == dict.fromkeys(STUDENTS, 4.0) | {"tau1": 1.0, "null": 1.0}
+
+
 def test_all_start_together_and_gradient_descent_stays_in_the_row_space(features):
     paths = features["displacements"]
     assert paths.shape == (1 + len(STUDENTS), 16, 40)
@@ -123,6 +135,35 @@ def test_all_directions_and_the_null_space_are_the_whole_head(features):
     whole = features["kept_accuracy"][..., -1]
     np.testing.assert_array_equal(whole, features["accuracy"][:2])
     np.testing.assert_allclose(features["kept_accuracy"][:, :3, -2], whole[:, :3], atol=0.026)
+
+
+def test_top_directions_fit_clean_samples_before_mislabeled_ones():
+    """Figure 17: a fifth of the directions suffices for clean samples, not for the noise."""
+    case = replace(FEATURES, samples=100, batch=100, size=500, epochs=60, students=("student",))
+    measured = measure(case)
+    clean, wrong = measured["kept_accuracy"][0, :2]
+    fifth = int(np.argmin(np.abs(measured["kept_counts"] - 20)))
+    assert clean[fifth] > 0.85 * clean[-1]
+    assert wrong[fifth] < 0.5 * wrong[-1]
+
+
+def test_measurements_stay_in_their_setting_and_seed():
+    """They are made in another order, the longest first."""
+    config = replace(Config.smoke(), models=("mlp", "random_features"))
+    with Context.plain() as context:
+        arrays = run(config, context).arrays
+    for number, setting in enumerate(eigenspace._settings(config)):
+        alone = measure(replace(setting, seed=1))
+        columns = [STUDENTS.index(name) for name in setting.students]
+        np.testing.assert_array_equal(arrays["values"][number, 1, columns], alone["statistics"])
+
+
+def test_differences_are_student_less_control(result):
+    values, difference = result.arrays["values"], result.arrays["difference"]
+    students = result.arrays["students"].tolist()
+    for number, name in enumerate(result.arrays["controls"].tolist()):
+        gap = values[:, :, students.index("student")] - values[:, :, students.index(name)]
+        np.testing.assert_allclose(difference[0, :, number], gap.mean(axis=1), atol=1e-12)
 
 
 def test_random_features_with_sgd_show_the_effect_and_the_controls_do_not():

@@ -58,6 +58,14 @@ def test_matched_ratio_is_the_theorems():
     assert got == pytest.approx(np.log(ratio).mean(), rel=1e-5)
 
 
+def test_area_is_the_mean_gap_per_progress():
+    """Straight paths: y_T = x and y_S = c x up to x = reach, so that the area is (c - 1) / 2."""
+    time = np.linspace(0, 1, 11)
+    teacher = np.stack([time, time], axis=1)
+    student = 0.4 * np.stack([time, 0.5 * time], axis=1)
+    assert matched_progress(teacher, student).area[0, 1] == pytest.approx(-0.25)
+
+
 def test_exchanging_teacher_and_student_changes_the_sign():
     teacher, student, eigenvalues = flow(1, horizon=20.0)
     there = matched_progress(teacher, student).log_ratio
