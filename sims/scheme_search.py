@@ -20,7 +20,7 @@ from sims.schemes import Array, Scheme
 from theory.flow.risk import wiener_gain
 
 _STEP = 1e-6  # of the difference quotients
-_ROUNDS = 60
+_ROUNDS = 200
 _NEGLIGIBLE = 1e-12  # of the risk, gained in one step
 
 
@@ -117,10 +117,13 @@ def best_parameters(
 
 
 def _times(eigenvalues: Array, density: float) -> Array:
-    """Logarithms of times from where nothing is learned to where everything is."""
+    """Logarithms of times from where nothing is learned to where everything is.
+
+    The latter holds also for a scheme with a thousandth of its weight on the labels.
+    """
     top = float(eigenvalues.max())
     slowest = float(eigenvalues[eigenvalues > 1e-10 * top].min())
-    low, high = np.log(1e-3 / top), np.log(50.0 / slowest)
+    low, high = np.log(1e-3 / top), np.log(2e4 / slowest)
     return np.linspace(low, high, int(np.ceil(density * (high - low) / np.log(10.0))) + 1)
 
 
@@ -140,22 +143,36 @@ class _Table:
             yield points, self.what.gains(points, self.eigenvalues)
 
     def seeds(self, risks: Risks, count: int) -> Array:
-        """The best points that are apart from each other, shape (risks, count, coordinates)."""
+        """Points to descend from, shape (risks, count, coordinates).
+
+        First the points that are below all their neighbors, each value once (on the plateaus where
+        a scheme is another in the limit there are many of one value); then the best of the others
+        that are apart from those chosen.
+        """
+        from scipy.ndimage import minimum_filter
+
         points, scores = [], []
         for block, gains in self.blocks():
             points.append(block)
             scores.append(risks.of(gains))
         grid, score = np.concatenate(points), np.concatenate(scores)
+        lengths = [len(axis) for axis in (*self.axes[1:], self.axes[0])]
         spacing = np.array([axis[1] - axis[0] if len(axis) > 1 else 1.0 for axis in self.axes])
         unit = grid / spacing
         chosen = np.empty((score.shape[1], count, grid.shape[1]))
-        for k in range(count):
-            pick = np.argmin(score, axis=0)
-            chosen[:, k] = grid[pick]
-            # what lies beside a chosen point would descend to the same minimum
-            for column, row in enumerate(pick):
-                near = np.abs(unit - unit[row]).max(axis=1) < 2.5
-                score[near, column] = np.inf
+        for column, values in enumerate(score.T):
+            basin = values <= minimum_filter(values.reshape(lengths), 3, mode="nearest").ravel()
+            lowest = np.flatnonzero(basin)[np.argsort(values[basin])]
+            apart = np.diff(values[lowest], prepend=-np.inf) > 1e-9 * np.abs(values[lowest])
+            picks = list(lowest[apart][:count])
+            left = values.copy()
+            for pick in picks:
+                left[np.abs(unit - unit[pick]).max(axis=1) < 2.5] = np.inf
+            while len(picks) < count:
+                pick = int(np.argmin(left))
+                left[np.abs(unit - unit[pick]).max(axis=1) < 2.5] = np.inf
+                picks.append(pick)
+            chosen[column] = grid[picks]
         return chosen
 
 
@@ -194,7 +211,9 @@ def _descend(
         took = active[better]
         points[took], residual[took], cost[took] = trial[better], fresh[better], new[better]
         damping[active] = np.where(better, damping[active] / 5, damping[active] * 5)
-        done = (better & (gained <= _NEGLIGIBLE * scale)) | (damping[active] > 1e6)
+        # a small gain of a heavily damped step does not mean that there is no more to gain
+        settled = better & (gained <= _NEGLIGIBLE * scale) & (damping[active] < 1)
+        done = settled | (damping[active] > 1e9)
         active = active[~done]
     return points, cost
 

@@ -78,7 +78,7 @@ def _logistic(x: float) -> float:
 
 _WEIGHT = Coordinate(-14.0, 14.0, 8)
 _RATIO = Coordinate(-7.0, 7.0, 9)
-_FIRST = Coordinate(-7.0, 12.0, 11)  # of the first phase to the second, which may be short
+_SHARE = Coordinate(-18.0, 18.0, 13)  # of the first phase in the whole, as a logit
 _LATER = Coordinate(0.0, 14.0, 10)  # of two times that may be exchanged the second is the longer
 
 
@@ -132,8 +132,8 @@ SCHEMES: tuple[Scheme, ...] = (
         "teacher first, then labels",
         "exaggerates",
         ("switch_time", "time", "teacher_time"),
-        (_FIRST, _FIRST),
-        lambda t, first, teacher: (t * np.exp(first), t * (1 + np.exp(first)), t * np.exp(teacher)),
+        (_SHARE, _RATIO),
+        lambda t, first, teacher: (t * _logistic(first), t, t * np.exp(teacher)),
         f.DistillThenLabels,
     ),
     Scheme(
@@ -141,8 +141,8 @@ SCHEMES: tuple[Scheme, ...] = (
         "labels first, then a teacher",
         "either",
         ("switch_time", "time", "teacher_time"),
-        (_RATIO, _RATIO),
-        lambda t, first, teacher: (t * np.exp(first), t * (1 + np.exp(first)), t * np.exp(teacher)),
+        (_SHARE, _RATIO),
+        lambda t, first, teacher: (t * _logistic(first), t, t * np.exp(teacher)),
         f.LabelsThenDistill,
     ),
     Scheme(
