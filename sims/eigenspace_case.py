@@ -18,6 +18,7 @@ from theory.ntk.trajectories import (
     log_slope,
     matched_progress,
     pair_mask,
+    share_below,
 )
 from theory.numerics import phi
 from theory.statistics import node_bootstrap_interval
@@ -71,9 +72,10 @@ def measure(case: Case) -> dict[str, NDArray[Any]]:
 
     Members are the teacher, then ``case.students``. Returned are ``steps`` (T,), ``eigenvalues``
     and ``kept`` (r,), ``displacements`` and ``norms`` (members, T, r), ``null_share`` (members,) at
-    the end, ``accuracy`` (members, splits), ``statistics`` (students, statistics), ``node_share``
-    (3,): S1's share for the first student with its interval over eigendirections; and what
-    `_confidences`, `_kept_accuracy` and `_flow` return.
+    the end, ``accuracy`` (members, splits), ``statistics`` (students, statistics), ``raw_share``
+    (students,): S1's share of the raw norms, as the paper plots them; ``node_share`` (3,): S1's
+    share for the first student with its interval over eigendirections; and what `_confidences`,
+    `_kept_accuracy` and `_flow` return.
     """
     from deep.training.task import make_task
     from theory.ntk.projections import eigendirections
@@ -104,6 +106,10 @@ def measure(case: Case) -> dict[str, NDArray[Any]]:
         for path in paths[1:]
     ]
     arrays["statistics"] = np.array([[each[name] for name in STATISTICS] for each in found])
+    norms = arrays["norms"]
+    judged = pair_mask(eigen.eigenvalues, eigen.kept)
+    raw = [matched_progress(norms[0], norm).log_ratio[judged] for norm in norms[1:]]
+    arrays["raw_share"] = np.array([share_below(ratios, tie=TIE) for ratios in raw])
     arrays["node_share"] = _node_share(paths[0], paths[1], eigen, case.seed)
     arrays |= _confidences(members[0], members[1], task)
     if case.model == "random_features":

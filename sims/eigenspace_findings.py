@@ -68,11 +68,19 @@ def _claim(data: str, model: str, setting: int, arrays: Arrays) -> Finding:
     known = bool(np.isfinite(null).all())
     more = known and null[1] > 0
     compared = _against_null(arrays, setting, null)
+    drawn = np.clip(arrays["raw_share_interval"][:, setting, 0], 0.0, 1.0)
+    raw = ""
+    if abs(drawn[0] - share) > 1e-6:  # the layer does not start at zero
+        raw = (
+            f", by raw norms as the paper plots them {drawn[0]:.0%} "
+            f"({drawn[1]:.0%} to {drawn[2]:.0%})"
+        )
     nearly = "" if share >= 0.9 else ", far from the nearly all pairs of the paper's pictures"
     text = (
         f"{_NAMES[model]} on {data}, Adam, {arrays['updates'][setting]} updates "
         f"({arrays['values'].shape[1]} seeds): the student lags along the lower direction in "
-        f"{share:.0%} of the pairs (95 % interval {low:.0%} to {high:.0%}){nearly}; {compared}. "
+        f"{share:.0%} of the pairs (95 % interval {low:.0%} to {high:.0%}){nearly}{raw}; "
+        f"{compared}. "
         f"{_in_the_end(slope)}"
     )
     return Finding(text, holds=more if known else None, value=share, low=low, high=high)

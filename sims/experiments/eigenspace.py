@@ -214,14 +214,16 @@ def _values(settings: list[Case], measured: Measured) -> dict[str, NDArray[Any]]
 
     ``values`` (M, S, students, statistics), ``values_interval`` (3, M, students, statistics) with
     mean, low, high first; ``difference`` (3, M, controls, statistics): student less control, paired
-    by seed; ``accuracy`` (M, S, 1 + students, splits), the teacher first; ``null_share`` alike.
+    by seed; ``raw_share`` (M, S, students): S1's share of the raw norms; ``accuracy`` (M, S, 1 +
+    students, splits), the teacher first; ``null_share`` alike.
     """
-    values, accuracy, null_share = [], [], []
+    values, raw, accuracy, null_share = [], [], [], []
     for case, seeds in zip(settings, measured, strict=True):
         columns = [STUDENTS.index(name) for name in case.students]
         members = [0, *(1 + column for column in columns)]
         size = len(STUDENTS)
         values.append([_spread(each["statistics"], columns, size) for each in seeds])
+        raw.append([_spread(each["raw_share"], columns, size) for each in seeds])
         accuracy.append([_spread(each["accuracy"], members, size + 1) for each in seeds])
         null_share.append([_spread(each["null_share"], members, size + 1) for each in seeds])
     table = np.array(values)
@@ -234,6 +236,8 @@ def _values(settings: list[Case], measured: Measured) -> dict[str, NDArray[Any]]
         "values": table,
         "values_interval": over_seeds(table),
         "difference": over_seeds(student - controls),
+        "raw_share": np.array(raw),
+        "raw_share_interval": over_seeds(raw),
         "node_share": np.array([[each["node_share"] for each in seeds] for seeds in measured]),
         "accuracy": np.array(accuracy),
         "null_share": np.array(null_share),

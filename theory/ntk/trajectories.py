@@ -42,7 +42,8 @@ def matched_progress(
     along j are interpolated linearly between the records.
 
     Args:
-        teacher: :math:`D^T`, shape (records, r); the first record is the start, where D = 0.
+        teacher: :math:`D^T`, shape (records, r); the first record is the start, where D = 0. (Raw
+            norms, which start elsewhere, are taken to be at all levels below their start there.)
         student: :math:`D^S`, shape (records, r); the number of records may differ.
         own_normalizer: Divide the student by its own final value: the negative control.
         points: Levels of progress.
@@ -86,6 +87,7 @@ def _at(paths: Array, clock: int, levels: Array) -> Array:
     after = np.clip(np.searchsorted(progress, levels), 1, len(progress) - 1)
     step = progress[after] - progress[after - 1]
     part = np.divide(levels - progress[after - 1], step, out=np.ones_like(step), where=step > 0)
+    part = np.maximum(part, 0.0)  # a path that does not start at 0 is at its start already
     return np.asarray(paths[after - 1] + part[:, None] * (paths[after] - paths[after - 1]))
 
 

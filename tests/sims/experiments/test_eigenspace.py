@@ -89,6 +89,14 @@ def test_with_one_batch_a_second_network_is_the_teacher(features):
         assert one == pytest.approx(other, abs=1e-3)
 
 
+def test_raw_norms_are_displacements_where_the_layer_starts_at_zero(features):
+    np.testing.assert_array_equal(features["norms"], features["displacements"])
+    np.testing.assert_array_equal(features["raw_share"], features["statistics"][:, 0])
+    measured = measure(MLP)
+    assert (measured["norms"][:, 0] > 0).all()
+    assert measured["raw_share"][0] != measured["statistics"][0, 0]
+
+
 def test_with_minibatches_the_null_differs():
     measured = measure(MLP)
     assert abs(share(measured, "null", "s1_median")) > 1e-4

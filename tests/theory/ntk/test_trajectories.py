@@ -58,6 +58,16 @@ def test_matched_ratio_is_the_theorems():
     assert got == pytest.approx(np.log(ratio).mean(), rel=1e-5)
 
 
+def test_a_path_that_starts_elsewhere_waits_there():
+    """Raw norms: levels below the start count as the start, where teacher and student agree."""
+    teacher = np.array([[0.8, 0.5], [1.0, 1.0]])
+    student = np.array([[0.8, 0.5], [1.0, 0.8]])
+    levels = np.arange(1, 20) / 20
+    part = np.maximum((levels - 0.8) / 0.2, 0)
+    want = np.log((0.5 + 0.3 * part) / (0.5 + 0.5 * part)).mean()
+    assert matched_progress(teacher, student).log_ratio[0, 1] == pytest.approx(want)
+
+
 def test_area_is_the_mean_gap_per_progress():
     """Straight paths: y_T = x and y_S = c x up to x = reach, so that the area is (c - 1) / 2."""
     time = np.linspace(0, 1, 11)
