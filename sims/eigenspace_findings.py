@@ -121,9 +121,9 @@ def _softness(model: str, setting: int, arrays: Arrays) -> Finding:
     control = _student(arrays, setting, "s4_slope", name="soft")
     mean, low, high = _difference(arrays, setting, "soft", "s4_slope")
     if low > 0:
-        verdict = "the teacher's outputs bias the student more than softness alone"
+        verdict = "the teacher's outputs lean more to high directions than softness does"
     elif high < 0:
-        verdict = "uniform softness biases a student more than the teacher's outputs do"
+        verdict = "softness leans more to high directions than the teacher's outputs do"
     else:
         verdict = "the two are not told apart"
     text = (
