@@ -157,7 +157,6 @@ def shifted(job: Shift) -> dict[str, Array]:
         "example_early_stopping": one.of(flow)[:, 0],
         "example_student": one.of(flow**2)[:, 0],
         "example_mode_times": np.atleast_1d(stop),
-        "example_correlation": np.array([job.correlation]),
     }
 
 
@@ -171,7 +170,7 @@ def run(config: Config, context: Context) -> Result:
     names = [what.name for what in SCHEMES]
     mapped = ("student", *_GENERATIONS, "ridge")
     jobs = [Search(name, what, config.starts) for what in (decays, real) for name in names]
-    jobs += [Search(name, grid, min(config.starts, 2)) for name in mapped]
+    jobs += [Search(name, grid, config.starts) for name in mapped]
     found = context.map(search, jobs, description="best parameters")
     (shift,) = context.map(shifted, [Shift(config.shift_points)], description="covariate shift")
     panels = {

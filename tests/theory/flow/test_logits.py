@@ -16,6 +16,7 @@ from theory.flow.logits import (
     kernel_predictions,
     minimize_cross_entropy,
 )
+from theory.flow.logits.cross_entropy import _Dual
 from theory.flow.spectrum import Spectrum
 
 CLASSES = 3
@@ -195,6 +196,18 @@ def test_p61_the_descent_step_never_raises_the_loss(seed, step, temperature, har
         logits = descent_step(spectrum, logits, targets, step, temperature=temperature)
         losses.append(cross_entropy(logits, targets, temperature=temperature))
     assert (np.diff(losses) <= 1e-12).all()
+
+
+def test_the_jacobian_given_to_the_solver_is_that_of_the_dual():
+    kernel, _ = joint_kernel(2)
+    targets, initial, _ = problem(3)
+    dual = _Dual(Spectrum.from_kernel(kernel), initial, targets, 2.0, 4.0)
+    at, step = np.random.default_rng(0).standard_normal(targets.size), 1e-6
+    quotients = [
+        (dual.velocity(0.0, at + step * e) - dual.velocity(0.0, at - step * e)) / (2 * step)
+        for e in np.eye(targets.size)
+    ]
+    np.testing.assert_allclose(dual.jacobian(0.0, at), np.transpose(quotients), atol=1e-8)
 
 
 def test_round_off_on_null_directions_does_not_grow_with_time():
