@@ -266,7 +266,7 @@ def test_d5_under_covariate_shift_a_student_beats_every_early_stopping():
     )
     # in the separable risk the student is ruled out
     assert risk.dominance(rate, energy, 0.796).cannot_win[0].startswith("Generations")
-    times = np.geomspace(1e-3, 1e3, 4001)
+    times = np.geomspace(1e-1, 1e2, 1001)
     plain = min(risk.excess_risk(filter=GradientFlow(t), **SHIFT) for t in times)
     student = risk.excess_risk(filter=Generations((5.75, 5.75)), **SHIFT)
     assert plain == pytest.approx(2.54359, abs=1e-5)

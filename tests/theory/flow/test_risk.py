@@ -195,6 +195,12 @@ def test_known_and_extreme_best_times(rate, energy, noise, want):
     assert got == pytest.approx(want, rel=1e-4 if want in {1.5529, 6.694} else 1e-14)
 
 
+def test_a_direction_that_never_moves_does_not_set_the_scale():
+    plain = risk.optimal_stopping_time([1.0, 2.0], [1.0, 3.0], 1.0)
+    tiny = risk.optimal_stopping_time([0.0, 1e-300, 2e-300], [1e300, 1e-300, 3e-300], 1e-300)
+    assert tiny == pytest.approx(plain * 1e300, rel=1e-14)
+
+
 def test_of_two_minima_the_lower_one_is_found():
     rate, energy = np.array([1.0, 0.01]), np.array([5.0, 3.0])
     time = risk.optimal_stopping_time(rate, energy, 1.0)
