@@ -196,8 +196,8 @@ def test_known_and_extreme_best_times(rate, energy, noise, want):
 
 
 def test_a_direction_that_never_moves_does_not_set_the_scale():
-    plain = risk.optimal_stopping_time([1.0, 2.0], [1.0, 3.0], 1.0)
-    tiny = risk.optimal_stopping_time([0.0, 1e-300, 2e-300], [1e300, 1e-300, 3e-300], 1e-300)
+    plain = risk.optimal_stopping_time([1.0, 2.0], [9.0, 1.0], 1.0)
+    tiny = risk.optimal_stopping_time([0.0, 1e-300, 2e-300], [1e300, 9e-300, 1e-300], 1e-300)
     assert tiny == pytest.approx(plain * 1e300, rel=1e-14)
 
 
