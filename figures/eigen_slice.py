@@ -39,8 +39,8 @@ def PANELS(result: Result) -> tuple[int, int]:
 
 
 def SIZE(result: Result) -> tuple[float, float]:
-    """Panels near to squares."""
-    return (4.2, 3.9) if PANELS(result)[1] == 1 else (style.TWO_COLUMNS, 3.7)
+    """A page wide where there are two."""
+    return (4.4, 4.0) if PANELS(result)[1] == 1 else (style.TWO_COLUMNS, 3.6)
 
 
 def draw(result: Result, axes: style.Panels) -> None:
@@ -54,38 +54,40 @@ def draw(result: Result, axes: style.Panels) -> None:
             panel.plot(*steps[1:-1].T, **style.measured(role))
             panel.plot(*line[-1], **style.final(role))
         _gap(panel, result, name)
-        panel.set(xlim=(0, 1.06), ylim=(0, 1.06), xticks=np.linspace(0, 1, 6))
+        panel.set(xlim=(0, 1.46), ylim=(0, 1.06), xticks=np.linspace(0, 1, 6))
         panel.set_yticks(np.linspace(0, 1, 6))
-        panel.set_aspect("equal")
         panel.set_title(title)
         kappa = result.array(f"{name}_pair_kappa")[1]
-        panel.set_xlabel(f"progress along direction {top}, the top one")
+        panel.set_xlabel(f"progress along direction {top}, the top one", loc="left")
         panel.set_ylabel(f"progress along direction {lower}\n(eigenvalue {kappa:.2g} of the top)")
-    figure = np.ravel(axes)[0].figure
-    figure.legend(
-        handles=_key(np.ravel(axes)[0]), loc="outside upper center", ncols=4, frameon=False
+    first = np.ravel(axes)[0]
+    columns = 2 * PANELS(result)[1]
+    first.figure.legend(
+        handles=_key(first), loc="outside upper center", ncols=columns, frameon=False
     )
 
 
 def _gap(panel: Axes, result: Result, name: str) -> None:
-    """The two at equal progress along the top direction."""
-    across, up = result.array(f"{name}_pair_match_teacher")
-    lower = result.array(f"{name}_pair_match_student")[1]
+    """The two at equal progress along the top direction, named at the right."""
+    across, up = (float(value) for value in result.array(f"{name}_pair_match_teacher"))
+    lower = float(result.array(f"{name}_pair_match_student")[1])
     panel.plot([across, across], [0, max(up, lower)], color=style.MUTED, linewidth=1, linestyle=":")
     panel.annotate(
         "", xy=(across, lower), xytext=(across, up),
         arrowprops={"arrowstyle": "-|>", "color": style.INK, "linewidth": 1.1,
                     "shrinkA": 1, "shrinkB": 5},
     )  # fmt: skip
-    panel.text(
-        across + 0.02, (up + lower) / 2, "equal progress along the top", rotation=90,
-        ha="left", va="center", fontsize=7.5, color=style.MUTED,
-    )  # fmt: skip
-    for height, role, place in ((up, style.TEACHER, 0.025), (lower, style.STUDENT, 0.0)):
-        panel.annotate(
-            f"{role.label} {height:.0%}", xy=(across, height), xytext=(-7, 4 + 100 * place),
-            textcoords="offset points", ha="right", va="center", color=role.color,
-            fontsize=8.5, fontweight="bold",
+    apart = max(0.08 - abs(up - lower), 0) / 2
+    for height, role, away in ((up, style.TEACHER, apart), (lower, style.STUDENT, -apart)):
+        panel.text(
+            1.03, height + away, f"{role.label} {height:.0%}", va="center", color=role.color,
+            fontweight="bold",
+        )  # fmt: skip
+    if up - lower > 0.25:
+        top = result.array(f"{name}_pair")[0]
+        panel.text(
+            1.03, (up + lower) / 2, f"at equal progress\nalong direction {top}", va="center",
+            fontsize=7.5, color=style.MUTED,
         )  # fmt: skip
 
 

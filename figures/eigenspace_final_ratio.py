@@ -30,7 +30,7 @@ def PANELS(result: Result) -> tuple[int, int]:
 
 def SIZE(result: Result) -> tuple[float, float]:
     """A page wide."""
-    return style.TWO_COLUMNS, 0.5 + 2.1 * PANELS(result)[0]
+    return style.TWO_COLUMNS, 0.5 + 2.2 * PANELS(result)[0]
 
 
 def draw(result: Result, axes: style.Panels) -> None:
@@ -50,11 +50,10 @@ def draw(result: Result, axes: style.Panels) -> None:
             )  # fmt: skip
             panel.axhline(1, **style.reference())
             panel.set(xscale="log", yscale="log")
-            panel.set_title(_settings.short(result, setting), fontsize=8.5, pad=16)
+            panel.set_title(_settings.short(result, setting), fontsize=8, pad=25)
             mean, low, high = result.array("values_interval")[:, setting, 0, column]
-            slope = f"slope {style.signed(mean)} ({style.signed(low)} to {style.signed(high)})"
+            slope = f"slope {style.signed(mean)}\n{style.signed(low)} to {style.signed(high)}"
             style.note(panel, slope, at=(0, 1.04), va="bottom")
-            style.plain_log(panel.yaxis)
+            style.powers(panel.yaxis)
         row[0].set_ylabel(f"{_settings.MODELS[model]}\nstudent / teacher")
-    for panel in panels[-1]:
-        panel.set_xlabel("eigenvalue of the direction")
+    panels[0, 0].figure.supxlabel("eigenvalue of the direction", fontsize=8.5)

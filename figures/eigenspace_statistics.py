@@ -21,7 +21,6 @@ CAPTION = (
     "same inputs, where the theorem holds. The last panel is a check that must come out at one "
     "half under the flow: it divides the student by its own final value."
 )
-SIZE = (style.TWO_COLUMNS, 5.4)
 PANELS = (2, 3)
 ORDER = 40
 # statistic, title, axis, value without bias, whether more bias lies to the right
@@ -34,6 +33,11 @@ SHOWN = (
     ("s6_share", "S6: own final value", "share of pairs", 0.5, None),
 )
 WHO = (("student", style.STUDENT), ("null", style.NULL), ("soft", style.SOFTNESS))
+
+
+def SIZE(result: Result) -> tuple[float, float]:
+    """A page wide; a row for each setting."""
+    return style.TWO_COLUMNS, 1.8 + 0.6 * len(result.array("model"))
 
 
 def draw(result: Result, axes: style.Panels) -> None:

@@ -1,5 +1,7 @@
 """Progress along several eigendirections over training time, three ways."""
 
+from textwrap import wrap
+
 import numpy as np
 
 from figures import _flows, style
@@ -55,12 +57,12 @@ def draw(result: Result, axes: style.Panels) -> None:
                     kept = slice(None) if way == "closed" else every
                     panel.plot(time[kept], moved[kept], **how)
             panel.set(ylim=(-0.04, 1.08), yticks=(0, 0.5, 1), xlim=(0, None))
-            panel.locator_params(axis="x", nbins=3, integer=True)
+            panel.locator_params(axis="x", nbins=4, integer=True)
             panel.set_title(f"direction {directions[column]}", fontsize=8.5, pad=14)
             style.note(panel, f"eigenvalue {kappa[column]:.2g}", at=(0, 1.03), va="bottom")
             if column:
                 panel.set_yticklabels([])
-        row[0].set_ylabel("\n".join([*title.split(", ", 1), "progress"]), fontsize=8)
+        row[0].set_ylabel("\n".join([*wrap(title, 22), "progress"]), fontsize=8)
     figure = panels[0, 0].figure
     figure.supxlabel("training time, times the top eigenvalue", fontsize=8.5)
     handles = []

@@ -31,7 +31,10 @@ SHOWN = (
 
 
 def draw(result: Result, axes: style.Panels) -> None:
-    """One panel for each split."""
+    """One panel for each split; a sentence where no random features were trained."""
+    if "kept_accuracy" not in result.arrays:
+        _nothing(axes)
+        return
     counts, accuracy = result.array("kept_counts")[:-1], result.array("kept_accuracy")
     for panel, (name, title) in zip(axes, SHOWN, strict=True):
         split = _settings.place(result, "splits", name)
@@ -47,3 +50,9 @@ def draw(result: Result, axes: style.Panels) -> None:
         panel.set_yticklabels([])
     axes[0].set_ylabel("accuracy")
     axes[0].legend(loc="lower right")
+
+
+def _nothing(axes: style.Panels) -> None:
+    for panel in axes:
+        panel.set_axis_off()
+    axes[0].figure.text(0.5, 0.5, "No random features were trained.", ha="center", va="center")

@@ -66,8 +66,13 @@ def _panel(result: Result, panel: Axes, kind: str, place: int) -> None:
         )  # fmt: skip
         seen += times[np.isfinite(times) & (times > 0)].tolist()
     panel.set(xscale="log", yscale="log")
-    low, high = np.min(seen), np.max(seen)
+    finite = [time for time in seen if 0 < time < np.inf] or [1.0]
+    if 0 < stop < np.inf:  # what lies far from it would press the rest together
+        finite = [time for time in finite if stop / 1e4 < time < stop * 1e4]
+    else:
+        style.note(panel, f"early stopping: {'never' if stop else 'at once'}", at=(0.04, 0.04))
+    low, high = np.min(finite), np.max(finite)
     room = max(1.3, (high / low) ** 0.06)
-    panel.set_ylim(max(low, stop / 1e4) / room, min(high, stop * 1e4) * room)
+    panel.set_ylim(low / room, high * room)
     for axis in (panel.xaxis, panel.yaxis):
         style.powers(axis)
