@@ -25,8 +25,11 @@ def short(result: Result, setting: int) -> str:
 
 
 def full(result: Result, setting: int) -> str:
-    """Network, optimizer and number of updates, on two lines."""
-    return f"{MODELS[str(result.array('model')[setting])]}\n{short(result, setting)}"
+    """Network with its teacher's accuracy in training, optimizer and updates, on two lines."""
+    clean = place(result, "splits", "clean")
+    fits = float(np.mean(result.array("accuracy")[setting, :, 0, clean]))
+    model = MODELS[str(result.array("model")[setting])]
+    return f"{model}, fits {fits:.0%}\n{short(result, setting)}"
 
 
 def paths_alike(result: Result, setting: int) -> bool:
