@@ -159,13 +159,13 @@ def plain_log(axis: Axis) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def powers(axis: Axis) -> None:
+def powers(axis: Axis, *, most: int = 5) -> None:
     """Ticks of a logarithmic axis at a few powers of ten, plain numbers where it is short."""
     low, high = sorted(axis.get_view_interval())
     if high < 150 * low:
         plain_log(axis)
     else:
-        axis.set_major_locator(LogLocator(numticks=5))
+        axis.set_major_locator(LogLocator(numticks=most))
 
 
 def signed(value: float, digits: int = 3) -> str:

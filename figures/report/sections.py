@@ -37,8 +37,8 @@ SECTIONS: dict[str, Section] = {
         "labels, ridge regression, momentum: each multiplies what is learned along an "
         "eigendirection by a gain that depends on its eigenvalue alone. Translating that gain "
         "into an effective training time shows the bias: a scheme exaggerates where strong "
-        "directions are trained for longer than weak ones, and anti-exaggerates where it is "
-        "the other way round. Plain early stopping gives every direction the same time.",
+        "directions are trained for longer than weak ones, and brakes where it is the other way "
+        "round. Plain early stopping gives every direction the same time.",
     ),
     "does_it_pay": Section(
         "When does it pay?",
