@@ -12,6 +12,8 @@ from matplotlib.text import Text
 
 import figures
 from figures import rendering, style
+from sims import experiments
+from sims.context import Context
 
 EVERY = pytest.mark.parametrize("name", figures.names())
 SMALLEST = 6.5  # points
@@ -94,15 +96,40 @@ def test_data_lie_within_their_axes(name, drawn):
             assert inside.any(), f"{name}: a line of {axes.get_title(loc='left')!r} is out of sight"
 
 
-@EVERY
-def test_text_stays_inside_the_figure(name, drawn):
-    canvas = drawn[name]
+def assert_text_stays_inside(canvas, name):
     renderer = canvas.canvas.get_renderer()
     width, height = canvas.bbox.size
     for text in visible_texts(canvas):
         box = text.get_window_extent(renderer)
         inside = box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1
         assert inside, f"{name}: {text.get_text()!r} leaves the figure"
+
+
+@EVERY
+def test_text_stays_inside_the_figure(name, drawn):
+    assert_text_stays_inside(drawn[name], name)
+
+
+OTHER_SETTINGS = (
+    ("eigenspace", {"models": ("mlp",), "sgd_length": 0}),
+    ("eigenspace", {"lengths": (1, 5, 25), "pairs": 1}),
+    ("flow_trajectories", {"features": ("inputs",), "directions": 2, "other": 3}),
+    ("flow_trajectories", {"teacher_progress": 0.05, "student_progress": 10.0}),
+    ("does_it_pay", {"decays": (0.0,)}),
+    ("does_it_pay", {"noise": 3.0, "noise_variance": 0.0}),
+    ("spectral_atlas", {"spectrum": "digits", "progress": 1.0}),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("experiment", "settings"), OTHER_SETTINGS)
+def test_figures_keep_their_shape_for_other_settings(experiment, settings):
+    found = experiments.get(experiment)
+    with Context.plain() as context:
+        result = found.run(replace(found.config("smoke"), **settings), context)
+    for figure in figures.of(experiment):
+        assert_text_stays_inside(rendering.canvas(figure.name, result), figure.name)
+        assert figure.caption(result)
 
 
 @EVERY
