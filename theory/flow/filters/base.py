@@ -227,14 +227,22 @@ class Product(Filter):
     def _rate(self, lam: Array) -> Array:
         rate = self.filters[0]._rate(lam)
         for part in self.filters[1:]:
-            # A factor at infinite time is 1 on every mode but those of eigenvalue zero, where
-            # its rate is inf: there the limit is the rate of the other factors.
-            gain, own = part._gain(lam), part._rate(lam)
-            with np.errstate(invalid="ignore"):
-                product = rate * gain
-            product = np.where((lam == 0) & np.isinf(own), rate, product)
-            rate = np.where((lam == 0) & np.isinf(rate), own, product)
-        return rate
+            with np.errstate(invalid="ignore"):  # at eigenvalue zero, overwritten below
+                rate = rate * part._gain(lam)
+        none = lam == 0
+        return np.where(none, self._slope_at_zero(), rate) if none.any() else rate
+
+    def _slope_at_zero(self) -> float:
+        """The limit of g / lambda: one factor carries it if all others jump up from zero."""
+        slopes = [float(part._rate(np.zeros(1))[0]) for part in self.filters]
+        carriers = [slope for slope in slopes if np.isfinite(slope)]
+        if len(carriers) != 1:
+            return 0.0 if carriers else np.inf
+        # at infinite time, or with labels mixed in, a factor has a limit other than zero
+        for part, slope in zip(self.filters, slopes, strict=True):
+            if np.isinf(slope):
+                carriers[0] *= float(part._gain(np.full(1, np.nextafter(0.0, 1.0)))[0])
+        return carriers[0]
 
 
 @states(
