@@ -18,7 +18,7 @@ from theory.flow.filters.base import (
     log_of_shortfall,
     put,
 )
-from theory.numerics import h, log_phi, phi, progress
+from theory.numerics import LN2, h, log_phi, phi, progress
 from theory.statements import states
 
 
@@ -114,12 +114,10 @@ class Generations(Filter):
     def _gain(self, lam: Array) -> Array:
         if self._weighted:
             return self._recursion(lam)[0]
-        if len(self.times) < 4:
-            gain = phi(progress(lam, self.times[0]))
-            for time in self.times[1:]:
-                gain = gain * phi(progress(lam, time))
-            return gain
-        return np.exp(self._log_gain(lam))
+        gain = np.ones_like(lam)
+        for time, times in Counter(self.times).items():  # equal times are computed once
+            gain *= _power(progress(lam, time), 0.0, times)
+        return gain
 
     def _shortfall(self, lam: Array) -> Array:
         if self._weighted:
@@ -135,7 +133,7 @@ class Generations(Filter):
             tail = np.logaddexp(tail, log(times) - progress(lam, time))
         # 1 - prod(1 - e^{-x_j}) is the sum of the e^{-x_j} to relative accuracy once tiny
         near = log(-np.expm1(np.minimum(log_gain, -1e-30)))
-        return log_of_shortfall(np.exp(log_gain), np.where(log_gain > -1e-20, tail, near))
+        return log_of_shortfall(self._gain(lam), np.where(log_gain > -1e-20, tail, near))
 
     def _rate(self, lam: Array) -> Array:
         # A generation without end learns all of its teacher, at eigenvalue zero in the limit, so
@@ -147,6 +145,8 @@ class Generations(Filter):
         rate = GradientFlow(times[-1])._rate(lam)
         if len(times) == 1:
             return rate
+        if any(map(np.isinf, times)):  # what they learn jumps up from zero at eigenvalue zero
+            lam = np.maximum(lam, np.nextafter(0.0, 1.0))
         earlier = Generations(times[:-1], weights[:-1])._gain(lam)
         return np.asarray(rate * (weights[-1] + (1.0 - weights[-1]) * earlier))
 
@@ -167,7 +167,8 @@ class Generations(Filter):
         The fixed point g* is that of :class:`MixedFixedPoint`, and q = (1 - alpha) phi.
         """
         time, weight = self.times[-1], self._weights[-1]
-        exponent = len(self.times) * (log_phi(progress(lam, time)) + log(1.0 - weight))
+        with np.errstate(divide="ignore"):
+            exponent = len(self.times) * (log_phi(progress(lam, time)) + np.log1p(-weight))
         return MixedFixedPoint(time, weight), exponent
 
     def _recursion(self, lam: Array) -> tuple[Array, Array]:
@@ -175,7 +176,8 @@ class Generations(Filter):
         if self._steady():
             point, exponent = self._approach(lam)
             away = point._shortfall(lam)
-            return point._gain(lam) + np.exp(exponent) * away, -np.expm1(exponent) * away
+            kept = _power(progress(lam, self.times[-1]), weights[-1], len(self.times))
+            return point._gain(lam) + kept * away, -np.expm1(exponent) * away
         gain, shortfall = np.ones_like(lam), np.zeros_like(lam)
         for time, weight in zip(self.times, weights, strict=True):
             x = progress(lam, time)
@@ -195,6 +197,17 @@ class Generations(Filter):
             x = progress(lam, time)
             large = np.logaddexp(-x, log_phi(x) + log(1.0 - weight) + large)
         return log_of_shortfall(self._recursion(lam)[0], large)
+
+
+def _power(x: Array, weight: float, exponent: int) -> Array:
+    """((1 - weight) phi(x)) to a power."""
+    power = ((1.0 - weight) * phi(x)) ** exponent
+    if exponent < 4:
+        return np.asarray(power)
+    # powers of numbers near 1 lose digits, and so do logarithms of small ones
+    with np.errstate(divide="ignore"):
+        near = np.exp(exponent * (log_phi(x) + np.log1p(-weight)))
+    return np.where((x < LN2) | (weight > 0.5), power, near)
 
 
 @states(
@@ -283,7 +296,8 @@ class MixedFixedPoint(Filter):
     def _shortfall(self, lam: Array) -> Array:
         if self.label_weight == 0:
             return np.ones_like(lam)
-        return decay(progress(lam, self.time)) / self._scale(lam)
+        # a weight below e^{-x} keeps the quotient in range where e^{-x} is not
+        return decay(progress(lam, self.time) + log(self._scale(lam)))
 
     def _log_shortfall(self, lam: Array) -> Array:
         if self.label_weight == 0:
@@ -294,7 +308,7 @@ class MixedFixedPoint(Filter):
     def _rate(self, lam: Array) -> Array:
         if self.label_weight == 0:
             return np.zeros_like(lam)
-        return self.label_weight * GradientFlow(self.time)._rate(lam) / self._scale(lam)
+        return self.label_weight / self._scale(lam) * GradientFlow(self.time)._rate(lam)
 
 
 @dataclass(frozen=True)
@@ -334,7 +348,10 @@ class Shrinkage(Filter):
         return self.label_weight / self._total if self._total else 0.0
 
     def _progress(self, lam: Array) -> Array:
-        return progress(lam, float(progress(self._total, self.time)))
+        clock = float(progress(self._total, self.time))
+        if 0 < clock < np.inf:
+            return progress(lam, clock)
+        return progress(progress(lam, self._total), self.time)
 
     def _gain(self, lam: Array) -> Array:
         return self._ceiling * phi(self._progress(lam))
