@@ -1,6 +1,7 @@
 """Labels first and then the teacher, or the other way round, at once or over a window."""
 
 from dataclasses import dataclass
+from math import fsum
 
 import numpy as np
 
@@ -171,24 +172,31 @@ class _Ramp(Filter):
         """
         ramp = min(self.time - self.switch_time, self.window)
         since = self._since
-        done = ramp / self.window
+        done, undone = ramp / self.window, max(-self._past, 0.0) / self.window
         x, rest = progress(lam, ramp), decay(progress(lam, since))
         rise, fall = _ramp_integrals(x)
         if per_eigenvalue:
             before, level, after = (
                 GradientFlow(time)._rate(lam) for time in (self.switch_time, ramp, since)
             )
-            rise, fall = ramp * _over(rise, x), ramp * _over(fall, x)
+            rise, fall = (_over(share, lam, x, ramp) for share in (rise, fall))
         else:
             before, level, after = (
                 phi(progress(lam, time)) for time in (self.switch_time, ramp, since)
             )
-        early = decay(x) * before + (1.0 - done) * level + done * fall
+        early = decay(x) * before + undone * level + done * fall
         return early, after + rest * (done * rise), rest
 
     @property
+    def _past(self) -> float:
+        """Time since the change ended, negative before it did, rounded once."""
+        if np.isinf(self.time):
+            return np.inf
+        return fsum((self.time, -self.switch_time, -self.window))
+
+    @property
     def _since(self) -> float:
-        return max(self.time - self.switch_time - self.window, 0.0)
+        return max(self._past, 0.0)
 
     def _shares(self, lam: Array, *, per_eigenvalue: bool) -> tuple[Array, Array]:
         """What the teacher and what the labels have contributed, or these over lambda."""
@@ -216,15 +224,20 @@ class _Ramp(Filter):
         learned = phi(progress(lam, self.teacher_time))
         with np.errstate(invalid="ignore"):
             rate = labels + learned * teacher
-        # an endless teacher knows every mode but those of eigenvalue zero
-        limit = labels + teacher if np.isinf(self.teacher_time) else labels
+        if np.isinf(self._since) and not self.teacher_first:
+            limit: Array | float = self.teacher_time  # nothing but the teacher is remembered
+        elif np.isinf(self.teacher_time):
+            limit = labels + teacher  # it knows every mode but those of eigenvalue zero
+        else:
+            limit = labels
         return np.where(lam == 0, limit, rate)
 
 
-def _over(share: Array, x: Array) -> Array:
-    """A share of the ramp over its progress x, with the limit 1/2 at zero."""
+def _over(share: Array, lam: Array, x: Array, ramp: float) -> Array:
+    """A share of the ramp over lambda, x = lambda ramp; the limit at zero is half the ramp."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(x > 1e-290, share / x, 0.5)
+        near = ramp * np.where(x > 1e-290, share / x, 0.5)
+        return np.where(x < 1, near, share / lam)
 
 
 def _ramp_integrals(x: Array) -> tuple[Array, Array]:
