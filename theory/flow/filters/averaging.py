@@ -189,11 +189,11 @@ class MeanTeacher(Filter):
         if self.label_weight == 1:
             return GradientFlow(self.time)
         if np.isinf(self.rate):
-            return GradientFlow(float(progress(self.label_weight, self.time)))
+            return GradientFlow(self._clock)
         return None
 
-    def _modes(self, lam: Array) -> tuple[Array, Array, Array, Array]:
-        """r1, r2, p1 and p2 / lambda: all sums of positive terms."""
+    def _modes(self, lam: Array) -> tuple[Array, Array, Array, Array, Array]:
+        """r1 t, r2, p1, p2 and p2 / lambda: all sums of positive terms."""
         a, weight = self.rate, self.label_weight
         gap = np.hypot(lam - a, 2.0 * np.sqrt(1.0 - weight) * np.sqrt(a) * np.sqrt(lam))
         idle = gap == 0  # only at lambda = a = 0, where nothing moves
@@ -201,50 +201,52 @@ class MeanTeacher(Filter):
         r2 = np.maximum(0.5 * lam + 0.5 * a + 0.5 * gap, np.finfo(float).tiny)
         cross = 2.0 * (1.0 - weight) * (a / r2)  # times lambda r2: 2 (1 - alpha) a lambda
         with np.errstate(invalid="ignore", divide="ignore"):
-            # r2 - a and r2 - lambda: half of a sum, or the product of the roots over it
+            # (r2 - a) / r2 and (r2 - lambda) / gap: half of a sum, or the product of the roots
             above_a = np.where(
-                lam >= a, 0.5 * ((lam - a) + gap), cross * lam * (r2 / (gap + (a - lam)))
+                lam >= a, 0.5 * ((lam - a) + gap) / r2, cross * (lam / (gap + (a - lam)))
             )
             above_lam = np.where(
-                lam <= a, 0.5 * ((a - lam) + gap), cross * lam * (r2 / (gap + (lam - a)))
+                lam <= a,
+                0.5 * ((a - lam) + gap) / gap,
+                cross * (lam / (gap + (lam - a))) * (r2 / gap),
             )
-        p1 = (above_lam + (1.0 - weight) * lam) / gap
-        p2_rate = weight * (above_a / r2) / gap
-        return weight * a * (lam / r2), r2, np.where(idle, 1.0, p1), np.where(idle, 0.0, p2_rate)
+        p1 = above_lam + (1.0 - weight) * (lam / gap)
+        p2 = weight * above_a * (lam / gap)
+        r1 = a * (lam / r2)  # over alpha, which may be too small to take part before the time
+        slow = progress(weight, progress(r1, self.time))
+        slow = np.where(np.isinf(slow), progress(r1, self._clock), slow)
+        return slow, r2, np.where(idle, 1.0, p1), p2, np.where(idle, 0.0, weight * above_a / gap)
+
+    @property
+    def _clock(self) -> float:
+        """The training time of a student whose teacher is itself: alpha t."""
+        return float(progress(self.label_weight, self.time))
 
     def _gain(self, lam: Array) -> Array:
         if (limit := self._limit()) is not None:
             return limit._gain(lam)
-        r1, r2, p1, p2_rate = self._modes(lam)
-        slow = phi(progress(r1, self.time))
-        return p1 * slow + p2_rate * lam * phi(progress(r2, self.time))
+        slow, r2, p1, p2, _ = self._modes(lam)
+        return p1 * phi(slow) + p2 * phi(progress(r2, self.time))
 
     def _shortfall(self, lam: Array) -> Array:
         if (limit := self._limit()) is not None:
             return limit._shortfall(lam)
-        r1, r2, p1, p2_rate = self._modes(lam)
-        slow = decay(progress(r1, self.time))
-        return p1 * slow + p2_rate * lam * decay(progress(r2, self.time))
+        slow, r2, p1, p2, _ = self._modes(lam)
+        return p1 * decay(slow) + p2 * decay(progress(r2, self.time))
 
     def _log_shortfall(self, lam: Array) -> Array:
         if (limit := self._limit()) is not None:
             return limit._log_shortfall(lam)
-        r1, r2, p1, p2_rate = self._modes(lam)
-        slow = log(p1) - progress(r1, self.time)
-        large = np.logaddexp(slow, log(p2_rate * lam) - progress(r2, self.time))
+        slow, r2, p1, p2, _ = self._modes(lam)
+        large = np.logaddexp(log(p1) - slow, log(p2) - progress(r2, self.time))
         return log_of_shortfall(self._gain(lam), large)
 
     def _rate(self, lam: Array) -> Array:
         if (limit := self._limit()) is not None:
             return limit._rate(lam)
-        r1, r2, p1, p2_rate = self._modes(lam)
-        # phi(r1 t) / lambda, where neither it nor r1 / lambda need be in range
-        share = self.label_weight * (self.rate / r2)
+        slow, r2, p1, _, p2_rate = self._modes(lam)
         with np.errstate(divide="ignore", invalid="ignore"):
-            slow = np.where(
-                share > 1e-290,
-                share * GradientFlow(self.time)._rate(r1),
-                phi(progress(r1, self.time)) / lam,
-            )
-        slow = np.where((lam == 0) & (share <= 1e-290), 0.0, slow)
-        return p1 * slow + p2_rate * phi(progress(r2, self.time))
+            # r1 t / lambda where r1 t itself underflows
+            tiny = progress(self.label_weight, progress(self.time, self.rate / r2))
+            rate = np.where(slow > 1e-290, phi(slow) / lam, tiny)
+        return p1 * rate + p2_rate * phi(progress(r2, self.time))

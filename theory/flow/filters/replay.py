@@ -148,10 +148,13 @@ class MemoryReplay(Filter):
         intervals, rest = self._phases()
         fraction = phi(progress(lam, self.interval))
         pull, hold = self._pull(fraction)
-        total = _waned(lam, rest, 1.0, pull, hold, per_eigenvalue=per_eigenvalue)
+        total = _waned(lam, rest, rest, 1.0, pull, hold, per_eigenvalue=per_eigenvalue)
         if not intervals:
             return total
-        whole = _waned(lam, self.interval, intervals, pull, hold, per_eigenvalue=per_eigenvalue)
+        span = self.time - rest
+        whole = _waned(
+            lam, self.interval, span, intervals, pull, hold, per_eigenvalue=per_eigenvalue
+        )
         onset = self._onset(fraction, pull)
         if per_eigenvalue:
             onset = np.divide(onset, lam, out=np.zeros_like(lam), where=lam > 0)
@@ -250,11 +253,20 @@ class MemoryReplay(Filter):
 
 
 def _waned(
-    lam: Array, time: float, count: float, pull: Array, hold: Array, *, per_eigenvalue: bool
+    lam: Array,
+    time: float,
+    span: float,
+    count: float,
+    pull: Array,
+    hold: Array,
+    *,
+    per_eigenvalue: bool,
 ) -> Array:
-    """-ln(1 - pull phi(lambda time)) times a count, or this over lambda; hold is 1 - pull."""
+    """-ln(1 - pull phi(lambda time)) for a count of times that span so much, or over lambda.
+
+    ``hold`` is 1 - pull.
+    """
     x = progress(lam, time)
-    whole = float(progress(time, count))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         ratio = -np.log1p(-pull * phi(np.minimum(x, 1.0))) / x
         ratio = np.where(x > 1e-290, ratio, pull)
@@ -262,5 +274,5 @@ def _waned(
         far = -log_of_shortfall(learned, log(decay(x) + hold * phi(x)))
         far = np.where(far > 0, far * count, 0.0)
         if per_eigenvalue:
-            return np.where(x < 1, whole * ratio, far / lam)
-        return np.where(x < 1, progress(lam, whole) * ratio, far)
+            return np.where(x < 1, span * ratio, far / lam)
+        return np.where(x < 1, progress(lam, span) * ratio, far)
