@@ -121,7 +121,7 @@ ENTRIES = (
     Entry(
         "descent in long steps",
         "undefined",
-        lambda top: f.GradientDescent(1.5 / top, _odd(top / 1.5)),
+        lambda top: f.GradientDescent(1.9 / top, _odd(top / 1.9)),
     ),
     Entry(
         "descent, heavy ball",
