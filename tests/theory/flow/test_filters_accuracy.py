@@ -53,7 +53,7 @@ def test_every_scheme_has_full_relative_accuracy(name):
 
 @pytest.mark.parametrize("name", cases.SCHEMES)
 def test_every_scheme_has_full_relative_accuracy_at_the_ends_of_the_range(name):
-    @settings(max_examples=50)
+    @settings(max_examples=settings().max_examples // 2)
     @given(data=st.data(), lam=st.sampled_from(EXTREMES[1:]))
     def test(data, lam):
         check(data.draw(cases.extreme(name, lam)), [lam], digits=1700)
