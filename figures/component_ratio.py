@@ -15,8 +15,9 @@ ALT = (
 CAPTION = (
     "When the student has come as far as its teacher along the top direction: how far it has come "
     "along each lower direction, as a part of the teacher's way. A value of 1 would be a faithful "
-    "copy. The line is the theorem, the shaded band its bounds, the markers are trained weights, "
-    "one for each direction of the data: the weaker the direction, the further behind the student."
+    "copy. The line is the theorem, the shaded band its bounds; the markers are trained weights, "
+    "along directions from the strongest to the weakest (where they crowd, not all are shown). The "
+    "weaker the direction, the further behind the student."
 )
 ORDER = 30
 
