@@ -1,4 +1,4 @@
-"""Confidence of the student against that of its teacher (papers/004, fig. 18)."""
+"""Confidence of the student against that of its teacher (Nagarajan 2023, fig. 18)."""
 
 import numpy as np
 

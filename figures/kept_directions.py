@@ -1,4 +1,4 @@
-"""Accuracy of a head cut to its top eigendirections (papers/004, fig. 17)."""
+"""Accuracy of a head cut to its top eigendirections (Nagarajan 2023, fig. 17)."""
 
 import numpy as np
 

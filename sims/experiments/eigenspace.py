@@ -1,6 +1,6 @@
 """Do students lean harder on the top eigendirections of the data? Random features and an MLP.
 
-papers/004, appendix D, the settings of its Table 7, with the statistics and controls of flow.md,
+Nagarajan 2023, appendix D, the settings of its Table 7, with statistics and controls,
 section 7. Teacher and student start from the same weights and are trained by cross-entropy, the
 student on the teacher's outputs at temperature 4. Recorded is how far the first trained layer has
 moved along each eigendirection of its inputs, at every update.
@@ -113,7 +113,7 @@ class Config:
 
     @classmethod
     def paper(cls) -> "Config":
-        """Table 7 on MNIST (papers/004 shows one run; here ten seeds), and longer. Minutes."""
+        """Table 7 on MNIST (Nagarajan 2023 shows one run; here ten seeds), and longer. Minutes."""
         return cls(data="mnist", seeds=10, width=1000)
 
 

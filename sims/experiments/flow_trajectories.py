@@ -6,7 +6,7 @@ the squared loss and stops; the student starts from the same weights and learns 
 predictions. Each is trained three times: by the closed form, by integrating the flow of its loss,
 and by gradient descent with small steps. What is measured is how far the weights have moved along
 the right singular vectors of the features, in units of how far the teacher moves in all.
-(papers/004, section 4.)
+(Nagarajan 2023, section 4.)
 
 Times are given as progress: the eigenvalue of the top direction times the time of the flow.
 """
@@ -117,7 +117,7 @@ class Config:
 
     @classmethod
     def paper(cls) -> "Config":
-        """All digits, and as many random features as papers/004, appendix D."""
+        """All digits, and as many random features as Nagarajan 2023, appendix D."""
         return cls(samples=1797, width=5000, step=0.005)
 
     @classmethod

@@ -11,7 +11,7 @@ the right singular vector :math:`v_i` of X, with :math:`d_i = u_i^\top (y - X b_
     \qquad A(s, t) = \phi(s^2 t / N) / s
 
 when both start from the same weights. What lies outside the row space of X never moves. An
-infinite time gives the pseudo-inverse. (papers/004, section 4 and appendix B, corrected.)
+infinite time gives the pseudo-inverse. (Nagarajan 2023, section 4 and appendix B, corrected.)
 
 A time may be an array: its axes then come first in the answer, and all times share one matrix
 product. The answer for T times, p features and K outputs has shape (T, p, K); for y of shape (n,)
@@ -67,7 +67,7 @@ def _gains(values: Array, times: Array, samples: int) -> tuple[Array, Array]:
     "flow:teacher",
     "Gradient flow moves the weights along each right singular vector of X by A(s, t) times the "
     "label left to learn, and nowhere else; X may have any shape and rank.",
-    source="Nagarajan 2023, section 4; flow.md 1.1",
+    source="Nagarajan 2023, section 4",
 )
 def teacher_weights(
     spectrum: Spectrum, y: ArrayLike, time: ArrayLike, initial: ArrayLike | None = None
@@ -105,7 +105,7 @@ def teacher_weights(
     "flow:student",
     "A student trained on the predictions of a teacher stopped at T, from the same weights, has "
     "along each direction the displacement of label training times phi(lambda T).",
-    source="Nagarajan 2023, eq. 6 corrected; flow.md 1.2",
+    source="Nagarajan 2023, eq. 6 corrected",
 )
 def student_weights(
     spectrum: Spectrum,

@@ -4,7 +4,7 @@ Teacher and student start from the same weights; D_k(t) is how far the weights h
 direction k (`theory.ntk.projections`), eigenvalues descend. A pair (i, j), i < j, has i as the
 higher direction. All paths are divided by the teacher's final value, for the student too: with its
 own final value the student's path under the flow of the squared loss is the teacher's, and the
-effect is invisible. (papers/004, App. D.3, made precise; flow.md section 7.)
+effect is invisible. (Nagarajan 2023, appendix D.3, made precise.)
 """
 
 from dataclasses import dataclass

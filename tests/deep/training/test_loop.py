@@ -101,7 +101,7 @@ def test_a_student_with_the_teachers_order_has_the_teachers_key():
 
 
 def test_in_pure_distillation_adam_ignores_the_factor():
-    """Only epsilon tells the factors apart (flow.md 7.2)."""
+    """Only epsilon tells the factors apart."""
     logits = {}
     for factor in FACTORS:
         supervision = Supervision(kind="teacher", temperature=4.0, factor=factor)

@@ -204,7 +204,7 @@ def test_a_direction_that_never_moves_does_not_set_the_scale():
 def test_of_two_minima_the_lower_one_is_found():
     rate, energy = np.array([1.0, 0.01]), np.array([5.0, 3.0])
     time = risk.optimal_stopping_time(rate, energy, 1.0)
-    # flow.md gives 138.58, read off a grid: the minimum is at 100 ln 4 to all digits
+    # the second minimum is at 100 ln 4 to all digits
     assert time == pytest.approx(100 * np.log(4), rel=1e-14)
     np.testing.assert_allclose(
         stopped([2.039, time], rate, energy, 1.0), [1.8609, 0.8750], atol=5e-5

@@ -12,8 +12,8 @@ direction is R times the teacher's, with :math:`\kappa = \lambda_2 / \lambda_1` 
     A = \lambda_1 \tilde t, \quad B = \lambda_1 T, \quad \tau = \lambda_1 t .
 
 R < 1 below the matched direction and R > 1 above it; R = 1 if one of the two times is infinite.
-It needs a label with a component along the matched direction. (papers/004, section 4 and Thm B.1;
-flow.md 1.3, with errata in 1.4.)
+It needs a label with a component along the matched direction. (Nagarajan 2023, section 4 and
+Thm B.1; corrections and proofs in docs/theory.md.)
 
 Progress means eigenvalue x time, of the matched (top) direction unless said otherwise. Every
 function takes arrays that broadcast.

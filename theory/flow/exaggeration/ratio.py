@@ -29,7 +29,7 @@ def _learned_ratio(kappa: Array, x: Array) -> Array:
     "flow:component-ratio",
     "At matched progress along one direction, the student's displacement along a direction of "
     "kappa times its eigenvalue is R times the teacher's, with kappa < R < 1 for 0 < kappa < 1.",
-    source="Nagarajan 2023, Thm 4.1 and B.1, corrected; flow.md 1.3 (ii), 2c",
+    source="Nagarajan 2023, Thm 4.1 and B.1, corrected",
 )
 def component_ratio(
     kappa: ArrayLike, student_progress: ArrayLike, teacher_progress: ArrayLike
@@ -99,7 +99,7 @@ def _delta(delta: ArrayLike) -> Array:
     "flow:component-gap",
     "The ratio lies below 1 for directions below the matched one and above 1 for directions above "
     "it; it is exactly 1 at equal eigenvalues or if student or teacher trains forever.",
-    source="flow.md 1.3 (iii) and (iv), 2f; errata E6 of Nagarajan 2023",
+    source="Nagarajan 2023, Thm B.1, corrected; docs/theory.md, E6",
 )
 def component_gap(
     delta: ArrayLike, student_progress: ArrayLike, teacher_progress: ArrayLike
@@ -179,7 +179,7 @@ def ratio_bounds(
     "flow:gap-bounds",
     "For 0 <= delta <= 1 and either order (P, Q) of the two progresses, 1 - R lies between "
     "c phi(delta (Q - tau)) and c phi(delta Q), c = exp(-kappa Q) phi(kappa P) / phi(kappa tau).",
-    source="flow.md 2e",
+    source="Nagarajan 2023, Thm B.1, sharpened",
 )
 def gap_bounds(
     delta: ArrayLike, student_progress: ArrayLike, teacher_progress: ArrayLike

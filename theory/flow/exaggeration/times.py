@@ -13,7 +13,7 @@ from theory.statements import states
     "flow:matched-time",
     "Every student matches exactly one moment of its teacher's training along a direction, and "
     "that moment lies before both the student's time and the teacher's stopping time.",
-    source="Nagarajan 2023, Thm B.1 (i); flow.md 2a",
+    source="Nagarajan 2023, Thm B.1 (i)",
 )
 def matched_teacher_time(
     top_eigenvalue: ArrayLike, student_time: ArrayLike, teacher_time: ArrayLike
@@ -69,7 +69,7 @@ def log_ratio(z: Array) -> Array:
     "flow:matched-time-inverse",
     "A moment t of the teacher's training is matched by a student of the teacher stopped at T if "
     "and only if t < T, and then by exactly one student time.",
-    source="Nagarajan 2023, Thm B.1 (i); flow.md 2b and E10",
+    source="Nagarajan 2023, Thm B.1 (i); docs/theory.md, E10",
 )
 def matched_student_time(
     top_eigenvalue: ArrayLike,

@@ -93,7 +93,7 @@ def cross_entropy_flow(
         ValueError: On bad input. A solver that fails does not raise: ``converged`` is False.
 
     References:
-        flow.md 4.
+        The dual of gradient flow under cross-entropy; checked against the primal.
 
     Example:
         >>> flow = cross_entropy_flow(np.eye(2), [[1.0, 0.0], [0.0, 1.0]], [0.0, 1.0, 1e6])

@@ -67,7 +67,7 @@ def descent_step(
         The new logits, shape ``(n, K)``.
 
     References:
-        flow.md 4.
+        The dual of gradient flow under cross-entropy; checked against the primal.
 
     Example:
         >>> descent_step([[1.0]], [[0.0, 0.0]], [[1.0, 0.0]], np.inf)

@@ -95,7 +95,7 @@ def kernel_predictions(
             test kernel that does not vanish on its null directions.
 
     References:
-        Jacot et al. 2018; flow.md 4.
+        Jacot et al. 2018.
 
     Example:
         >>> from theory.flow.filters import GradientFlow

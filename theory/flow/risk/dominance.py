@@ -121,18 +121,18 @@ def aggregate_ties(
     "flow:dominance-exaggerating",
     "D1: if the best stopping time of a direction does not rise with its eigenvalue, no filter "
     "whose effective time does not fall with it beats the best early stopping.",
-    source="flow.md 3.9, D1",
+    source="docs/theory.md, D1",
 )
 @states(
     "flow:dominance-braking",
     "D2: if the best stopping time does not fall with the eigenvalue, no filter whose effective "
     "time does not rise with it beats the best early stopping.",
-    source="flow.md 3.9, D2",
+    source="docs/theory.md, D2",
 )
 @states(
     "flow:dominance-constant",
     "D3: if all directions have the same best stopping time, early stopping is the Wiener filter.",
-    source="flow.md 3.9, D3",
+    source="docs/theory.md, D3",
 )
 def dominance(
     eigenvalues: ArrayLike,
@@ -162,7 +162,7 @@ def dominance(
             scheme it would rule out can win (see ``excess_risk``).
 
     References:
-        flow.md 3.9, D1 to D5.
+        docs/theory.md, D1 to D5.
 
     Example:
         >>> verdict = dominance([1.0, 0.1], [4.0, 1.0], 1.0)
@@ -329,7 +329,7 @@ def student_certainly_gains(
     "flow:student-limit",
     "D4: over all teacher and student times the least risk of a student is not above the best "
     "early stopping, and is below where the slowest direction is over-fitted at the best time.",
-    source="flow.md 3.9, D4",
+    source="docs/theory.md, D4",
 )
 def winning_student(
     eigenvalues: ArrayLike, signal_energy: ArrayLike, noise_variance: ArrayLike

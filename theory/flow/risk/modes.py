@@ -63,7 +63,7 @@ def denoising_risk(
         ValueError: If shapes do not broadcast, or an energy or variance is negative or not finite.
 
     References:
-        Wasserman, All of Nonparametric Statistics, ch. 7; flow.md 3.9.
+        Wasserman, All of Nonparametric Statistics, ch. 7.
 
     Example:
         >>> denoising_risk([[0.5, 0.0], [1.0, 1.0]], [4.0, 1.0], 1.0)

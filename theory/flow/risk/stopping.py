@@ -62,7 +62,7 @@ def optimal_stopping_time(
             of noise.
 
     References:
-        flow.md 3.9.
+        docs/theory.md, on dominance.
 
     Example:
         >>> best = optimal_stopping_time(

@@ -32,7 +32,7 @@ class SpectralFilter(Protocol):
     "flow:covariate-shift",
     "D5: where the population covariance couples eigendirections, no monotone order of the "
     "stopping times forbids a gain over early stopping.",
-    source="flow.md 3.9, D5",
+    source="docs/theory.md, D5",
 )
 def excess_risk(
     spectrum: Spectrum,
@@ -65,7 +65,7 @@ def excess_risk(
             positive semi-definite.
 
     References:
-        flow.md 3.9; checked there and here against Monte Carlo.
+        docs/theory.md, D5; checked against Monte Carlo.
 
     Example:
         >>> from theory.flow.filters import GradientFlow
