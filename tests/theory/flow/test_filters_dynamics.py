@@ -116,14 +116,14 @@ INTEGRATED = {
     GradientFlow: lambda f: follow(LABEL, f.time),
     Generations: lambda f: generations(f.times, f.label_weights),
     Mixed: lambda f: mixed(f.label_weight, follow(LABEL, f.teacher_time), f.student_time),
-    MixedFixedPoint: lambda f: settled(f),
+    MixedFixedPoint: settled,
     TrajectoryAverage: lambda f: average_of(f.rate, f.time),
     FilterKD: lambda f: follow(average_of(f.rate, f.teacher_time), f.student_time),
     DistillThenLabels: lambda f: switched(f, follow(LABEL, f.teacher_time), LABEL),
     LabelsThenDistill: lambda f: switched(f, LABEL, follow(LABEL, f.teacher_time)),
-    MemoryReplay: lambda f: replayed(f),
-    MeanTeacher: lambda f: mean_teacher(f),
-    Shrinkage: lambda f: shrunk(f),
+    MemoryReplay: replayed,
+    MeanTeacher: mean_teacher,
+    Shrinkage: shrunk,
 }
 FLOWS = [
     GradientFlow(2.5),
