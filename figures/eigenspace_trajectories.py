@@ -1,4 +1,4 @@
-"""Paths of the first layer's weights in planes of two eigendirections (Nagarajan 2023, fig. 19, 20)."""
+"""The first layer's weights in planes of two eigendirections (Nagarajan 2023, fig. 19, 20)."""
 
 import numpy as np
 from matplotlib.axes import Axes

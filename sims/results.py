@@ -95,6 +95,12 @@ class Result:
         object.__setattr__(self, "findings", tuple(self.findings))
         object.__setattr__(self, "provenance", plain(self.provenance))
 
+    @property
+    def headlines(self) -> tuple[Finding, ...]:
+        """What a summary says: the first finding, and all that do not hold."""
+        failed = (finding for finding in self.findings[1:] if finding.holds is False)
+        return (*self.findings[:1], *failed)
+
     def array(self, name: str) -> NDArray[Any]:
         """An array by name.
 

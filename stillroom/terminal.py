@@ -37,6 +37,13 @@ def findings(result: "Result", title: str) -> str:
     return "\n".join([head, *said])
 
 
+def headlines(result: "Result", title: str) -> str:
+    """What a summary says of a result, and how much more there is."""
+    rest = len(result.findings) - len(result.headlines)
+    more = [f"    … and {rest} more in the report"] if rest else []
+    return "\n".join([wrapped(title), *map(sentence, result.headlines), *more])
+
+
 def files(written: "Sequence[Path]", folder: "Path") -> str:
     """How many figure files lie where."""
     return f"{len(written)} figure file{'s' * (len(written) != 1)} in {folder}"

@@ -70,12 +70,7 @@ class Part:
     has_headline: bool = False
     tally: str = ""
 
-    @property
-    def leading(self) -> tuple[Words, ...]:
-        """What the summary shows: the first finding, and all that do not hold."""
-        rest = (finding for finding in self.findings[1:] if finding.mark.kind == "fails")
-        return (*self.findings[:1], *rest)
-
+    leading: tuple[Words, ...] = ()
     provenance: str = ""
     config: str = ""
 
@@ -139,6 +134,7 @@ def _part(name: str, result: Result | None, drawings: Mapping[str, Path]) -> Par
         part,
         present=True,
         findings=findings,
+        leading=tuple(_words(finding) for finding in result.headlines),
         tally=_counts(findings),
         pictures=tuple(_picture(f, result, drawings.get(f.name)) for f in figures.of(name)),
         provenance=_table(result.provenance),

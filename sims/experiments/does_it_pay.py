@@ -2,8 +2,8 @@ r"""Does distillation pay? Every scheme at its best against the best early stopp
 
 Labels are a signal plus noise. Each training scheme keeps a share of the label in every
 eigendirection; its parameters are set to what minimizes the expected error against the clean
-signal. Plain training on the labels, stopped at its best time, is what it has to beat. (Nagarajan 2023
-raises the question for linear models; the answer is the dominance theorem of
+signal. Plain training on the labels, stopped at its best time, is what it has to beat.
+(Nagarajan 2023 raises the question for linear models; the answer is the dominance theorem of
 ``theory.flow.risk``.)
 
 Four panels: signals of energy :math:`c_i^2 \propto \lambda_i i^{-b}` for several decays b; a map

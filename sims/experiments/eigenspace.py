@@ -1,9 +1,9 @@
 """Do students lean harder on the top eigendirections of the data? Random features and an MLP.
 
-Nagarajan 2023, appendix D, the settings of its Table 7, with statistics and controls,
-section 7. Teacher and student start from the same weights and are trained by cross-entropy, the
-student on the teacher's outputs at temperature 4. Recorded is how far the first trained layer has
-moved along each eigendirection of its inputs, at every update.
+Nagarajan 2023, appendix D, with the settings of its Table 7, and with the statistics, intervals
+and controls that the paper's pictures lack. Teacher and student start from the same weights and
+are trained by cross-entropy, the student on the teacher's outputs at temperature 4. Recorded is
+how far the first trained layer has moved along each eigendirection of its inputs, at every update.
 """
 
 from collections.abc import Mapping

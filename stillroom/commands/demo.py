@@ -37,11 +37,11 @@ def main(arguments: Sequence[str]) -> int:
         for name in EXPERIMENTS:
             finished[name] = _finished(name, context)
     results = {name: one.result for name, one in finished.items()}
-    files = pictures.draw(results, out, reporter=reporter)
+    files = pictures.draw(results, out, reporter=reporter, formats=("svg",))
     page = pictures.write_report(results, out, drawn=files)
     print(_summary(finished))
     if files:
-        print(f"\n{terminal.files(files, out / 'figures')}")
+        print(f"\n{terminal.files(files, out / 'figures')} (`stillroom figures` draws PDF too)")
     print(f"report: {page}")
     print(f"done in {time.perf_counter() - begin:.0f} s")
     return 0
@@ -59,8 +59,8 @@ def _finished(name: str, context: "Context") -> "Finished":
 def _summary(finished: "dict[str, Finished]") -> str:
     from sims import experiments
 
-    parts = ["\nWhat was found"]
+    parts = ["\nWhat was found, in short"]
     for name, one in finished.items():
         earlier = " (finished earlier)" if one.fetched else ""
-        parts.append(terminal.findings(one.result, f"{experiments.title(name)}{earlier}"))
+        parts.append(terminal.headlines(one.result, f"{experiments.title(name)}{earlier}"))
     return "\n\n".join([*parts, terminal.LEGEND])

@@ -157,3 +157,10 @@ def test_a_finding_is_a_sentence(text):
 def test_an_array_that_is_not_there_is_said_with_those_that_are():
     with pytest.raises(ValueError, match="squares has no array 'y'; it has names, x"):
         result().array("y")
+
+
+def test_headlines_are_the_first_finding_and_all_that_do_not_hold():
+    findings = [Finding("a", holds=True), Finding("b", holds=None), Finding("c", holds=False)]
+    result = Result("fake", {}, {}, [*findings, Finding("d", holds=True)])
+    assert [finding.text for finding in result.headlines] == ["a", "c"]
+    assert Result("fake", {}, {}).headlines == ()

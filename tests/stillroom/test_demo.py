@@ -41,7 +41,7 @@ def drawing(monkeypatch):
 def test_demo_runs_draws_reports_and_says_what_was_found(fakes, drawing, capsys, tmp_path):
     assert main(["demo", "--out", str(tmp_path), "--workers", "1"]) == 0
     out = capsys.readouterr().out
-    assert "fake_squares: Squares of the first numbers\n  + The sum of the 3 squares is 5" in out
+    assert "\nSquares of the first numbers\n  + The sum of the 3 squares is 5" in out
     assert f"report: {tmp_path / 'report' / 'index.html'}" in out
     assert drawing.drawn == [["fake_squares"]]
     assert drawing.reported == [(["fake_squares"], [tmp_path / "figures" / "one.svg"])]

@@ -47,7 +47,7 @@ class Trend:
 
 
 def effective_time_trend(
-    filter: HasEffectiveTime,  # noqa: A002
+    filter: HasEffectiveTime,
     eigenvalues: ArrayLike,
     *,
     tolerance: float = 1e-12,
@@ -89,7 +89,7 @@ def effective_time_trend(
     source="docs/theory.md, effective time",
 )
 def classify(
-    filter: HasEffectiveTime,  # noqa: A002
+    filter: HasEffectiveTime,
     eigenvalues: ArrayLike,
     *,
     tolerance: float = 1e-12,

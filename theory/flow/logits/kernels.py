@@ -62,7 +62,7 @@ def need_both(initial: ArrayLike | None, test_initial: ArrayLike | None) -> None
 
 def kernel_predictions(
     kernel: ArrayLike | Spectrum,
-    filter: Filter,  # noqa: A002 - the word of the field
+    filter: Filter,
     targets: ArrayLike,
     *,
     initial: ArrayLike | None = None,

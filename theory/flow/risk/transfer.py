@@ -36,7 +36,7 @@ class SpectralFilter(Protocol):
 )
 def excess_risk(
     spectrum: Spectrum,
-    filter: SpectralFilter,  # noqa: A002 - the word of the field
+    filter: SpectralFilter,
     coefficients: ArrayLike,
     noise_variance: ArrayLike,
     *,
