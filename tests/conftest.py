@@ -12,7 +12,7 @@ settings.register_profile("dev", max_examples=30, **_quiet)
 settings.register_profile(
     "ci", max_examples=100, derandomize=True, database=None, print_blob=True, **_quiet
 )
-settings.register_profile("nightly", max_examples=2_000, print_blob=True, **_quiet)
+settings.register_profile("nightly", max_examples=1_000, print_blob=True, **_quiet)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
