@@ -21,6 +21,8 @@ from theory.statements import states
 BLOCK = 1 << 14
 # Sums of a few positive terms that add up to 1 miss it by so much.
 ROUND_OFF = 8 * float(np.finfo(float).eps)
+# Below it a product may underflow where the quotient by the eigenvalue does not.
+_TINY = 1e-290
 
 
 class Filter(ABC):
@@ -225,10 +227,15 @@ class Product(Filter):
         return log_of_shortfall(gain, large)
 
     def _rate(self, lam: Array) -> Array:
-        rate = self.filters[0]._rate(lam)
+        gain, rate = self.filters[0]._gain(lam), self.filters[0]._rate(lam)
         for part in self.filters[1:]:
+            own = part._gain(lam)
+            lost = (own < _TINY) & (lam > 0)
             with np.errstate(invalid="ignore"):  # at eigenvalue zero, overwritten below
-                rate = rate * part._gain(lam)
+                rate = rate * own
+                if lost.any():
+                    rate = np.where(lost, gain * part._rate(lam), rate)
+            gain = gain * own
         none = lam == 0
         return np.where(none, self._slope_at_zero(), rate) if none.any() else rate
 

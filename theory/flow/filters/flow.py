@@ -136,19 +136,23 @@ class Generations(Filter):
         return log_of_shortfall(self._gain(lam), np.where(log_gain > -1e-20, tail, near))
 
     def _rate(self, lam: Array) -> Array:
-        # A generation without end learns all of its teacher, at eigenvalue zero in the limit, so
-        # it is left out where the teacher is all it has; then the last one carries the rate.
-        pairs = list(zip(self.times, self._weights, strict=True))
-        while len(pairs) > 1 and np.isinf(pairs[-1][0]) and pairs[-1][1] == 0:
-            pairs.pop()
-        times, weights = zip(*pairs, strict=True)
-        rate = GradientFlow(times[-1])._rate(lam)
-        if len(times) == 1:
-            return rate
-        if any(map(np.isinf, times)):  # what they learn jumps up from zero at eigenvalue zero
-            lam = np.maximum(lam, np.nextafter(0.0, 1.0))
-        earlier = Generations(times[:-1], weights[:-1])._gain(lam)
-        return np.asarray(rate * (weights[-1] + (1.0 - weights[-1]) * earlier))
+        above = lam
+        if np.isinf(self.times).any():  # what endless ones learn jumps up at eigenvalue zero
+            above = np.maximum(lam, np.nextafter(0.0, 1.0))
+        if self._weighted:
+            before = Generations(self.times[:-1], self._weights[:-1])
+            weight = self._weights[-1]
+            if np.isinf(self.times[-1]) and weight == 0:
+                return before._rate(lam)
+            target = weight + (1.0 - weight) * before._gain(above)
+            return np.asarray(GradientFlow(self.times[-1])._rate(lam) * target)
+        # the order is free: with the shortest as carrier nothing underflows that need not
+        shortest = min(self.times)
+        rate = GradientFlow(shortest)._rate(lam)
+        for time, times in (Counter(self.times) - Counter((shortest,))).items():
+            x = progress(above, time)
+            rate = rate * _power(x, 0.0, times // 2) * _power(x, 0.0, times - times // 2)
+        return rate
 
     def _log_gain(self, lam: Array) -> Array:
         total = np.zeros_like(lam)
