@@ -199,17 +199,12 @@ class MeanTeacher(Filter):
         idle = gap == 0  # only at lambda = a = 0, where nothing moves
         gap = np.where(idle, 1.0, gap)
         r2 = np.maximum(0.5 * lam + 0.5 * a + 0.5 * gap, np.finfo(float).tiny)
-        cross = 2.0 * (1.0 - weight) * (a / r2)  # times lambda r2: 2 (1 - alpha) a lambda
+        cross = (1.0 - weight) * (a / r2)  # times lambda r2: (1 - alpha) a lambda
+        behind, ahead = 0.5 * gap + 0.5 * (a - lam), 0.5 * gap + 0.5 * (lam - a)
         with np.errstate(invalid="ignore", divide="ignore"):
             # (r2 - a) / r2 and (r2 - lambda) / gap: half of a sum, or the product of the roots
-            above_a = np.where(
-                lam >= a, 0.5 * ((lam - a) + gap) / r2, cross * (lam / (gap + (a - lam)))
-            )
-            above_lam = np.where(
-                lam <= a,
-                0.5 * ((a - lam) + gap) / gap,
-                cross * (lam / (gap + (lam - a))) * (r2 / gap),
-            )
+            above_a = np.where(lam >= a, ahead / r2, cross * (lam / behind))
+            above_lam = np.where(lam <= a, behind / gap, cross * (lam / ahead) * (r2 / gap))
         p1 = above_lam + (1.0 - weight) * (lam / gap)
         p2 = weight * above_a * (lam / gap)
         r1 = a * (lam / r2)  # over alpha, which may be too small to take part before the time
