@@ -269,6 +269,10 @@ def usual_weights():
     return st.floats(1e-3, 0.999) | powers_of_ten(-12, 0) | powers_of_ten(-12, -1).map(_complement)
 
 
+def _normal(x):
+    return x == 0 or x >= 1e-290
+
+
 def _complement(x):
     return 1.0 - x
 
@@ -315,10 +319,9 @@ def usual(name):
 def extreme(name, lam):
     """A scheme whose times and rates, times or over ``lam``, are at the ends of the range."""
     progress = st.sampled_from((*EXTREMES, np.inf))
-    positive = st.sampled_from((*EXTREMES[1:], np.inf))
-    times, rates = progress.map(lambda x: x / lam), progress.map(lambda x: x * lam)
-    rates = rates.filter(lambda rate: rate == 0 or rate >= 1e-290)
-    positive = positive.map(lambda x: x / lam).filter(bool)
+    times = progress.map(lambda x: x / lam).filter(_normal)
+    rates = progress.map(lambda x: x * lam).filter(_normal)
+    positive = times.filter(bool)
     return schemes(times, extreme_weights(), rates, positive)[name]
 
 
