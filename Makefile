@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 OUT    ?= out
-# one thread of linear algebra for each test worker
+# one thread of linear algebra: two workers share two cores, and timings repeat
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest
 
@@ -41,7 +41,7 @@ fmt: $(READY) ## format, and mend what ruff can mend
 	$(BIN)/ruff check --fix .
 
 bench: $(READY) ## measure speed, as ratios against named baselines in one run
-	$(BIN)/python -m tests.speed --out $(OUT)/bench.json
+	$(ONE_THREAD) $(BIN)/python -m tests.speed --out $(OUT)/bench.json
 
 figures: $(READY) ## redraw all figures from stored results
 	$(BIN)/stillroom figures --out $(OUT)
