@@ -10,6 +10,8 @@ from theory.flow.filters import (
     DiscreteTrajectoryAverage,
     Generations,
     GradientDescent,
+    GradientFlow,
+    LabelsThenDistill,
     MemoryReplay,
     TrajectoryAverage,
 )
@@ -197,6 +199,13 @@ def test_at_eigenvalue_zero_time_is_the_slope_of_the_gain(name):
         assert cases.misfit(got[4], slope if slope < 1e307 else mp.mpf(0)) <= 1e-14
 
     test()
+
+
+def test_an_endless_student_of_an_early_teacher_is_that_teacher():
+    for kind in (LabelsThenDistill(2.0, np.inf, 0.5), LabelsThenDistill(2.0, np.inf, 0.5, 1.0)):
+        for name in cases.VIEWS:
+            want = getattr(GradientFlow(0.5), name)([0.0, 1e-3, 1.0])
+            np.testing.assert_allclose(getattr(kind, name)([0.0, 1e-3, 1.0]), want, rtol=1e-14)
 
 
 def test_averages_join_where_the_rate_meets_the_eigenvalue():

@@ -144,6 +144,8 @@ class _Delayed(Filter):
         return log_of_shortfall(self._gain(lam), np.logaddexp(log(phi(x)), -x - y))
 
     def _rate(self, lam: Array) -> Array:
+        if np.isinf(self.delay):  # all is lost, at eigenvalue zero in the limit
+            return np.zeros_like(lam)
         return decay(progress(lam, self.delay)) * GradientFlow(self.length)._rate(lam)
 
 
