@@ -78,12 +78,19 @@ def _claim(data: str, model: str, setting: int, arrays: Arrays) -> Finding:
     nearly = "" if share >= 0.9 else ", far from the nearly all pairs of the paper's pictures"
     text = (
         f"{_NAMES[model]} on {data}, Adam, {arrays['updates'][setting]} updates "
-        f"({arrays['values'].shape[1]} seeds): the student lags along the lower direction in "
+        f"({arrays['values'].shape[1]} seeds), whose teacher fits {_fits(arrays, setting):.0%} of "
+        f"the clean training samples: the student lags along the lower direction in "
         f"{share:.0%} of the pairs (95 % interval {low:.0%} to {high:.0%}){nearly}{raw}; "
         f"{compared}. "
         f"{_in_the_end(slope)}"
     )
     return Finding(text, holds=more if known else None, value=share, low=low, high=high)
+
+
+def _fits(arrays: Arrays, setting: int) -> float:
+    """Mean training accuracy of the teachers on samples whose label is right."""
+    clean = arrays["splits"].tolist().index("clean")
+    return float(np.mean(arrays["accuracy"][setting, :, 0, clean]))
 
 
 def _in_the_end(slope: tuple[float, float, float]) -> str:

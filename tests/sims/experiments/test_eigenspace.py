@@ -236,7 +236,7 @@ def test_the_sentence_follows_the_numbers(result, value, half, holds, words):
 
 def test_without_a_control_nothing_is_claimed(result):
     arrays = altered(result, 0.9, 0.01, against=np.nan)
-    claims = [f for f in findings("digits", arrays) if " seeds): " in f.text]
+    claims = [f for f in findings("digits", arrays) if " seeds), whose teacher" in f.text]
     assert claims
     assert all(claim.holds is None for claim in claims)
     assert all("no null control" in claim.text for claim in claims)
