@@ -146,6 +146,8 @@ def test_gradient_descent_that_oscillates(x, steps):
 def test_momentum_is_accurate_relative_to_its_envelope(x, mu, steps, nesterov, start, double):
     if double and not nesterov:
         x = (1 - mu**0.5) ** 2  # both roots of the recursion coincide
+    if nesterov:
+        x = min(x, 0.9)  # at 1 the error is gone after two steps, and with it the envelope
     filter = GradientDescent(x, steps, mu, nesterov, start)
     with mp.workdps(150):
         path = cases.errors_with_momentum(filter, mp.mpf(1))
@@ -161,6 +163,13 @@ def test_momentum_is_accurate_relative_to_its_envelope(x, mu, steps, nesterov, s
         elif path[-1] < -1e-3 * envelope:
             assert np.isnan(got["log_shortfall"])
             assert np.isnan(got["effective_time"])
+
+
+def test_nesterov_at_its_best_step_is_done_after_two():
+    for steps in (2, 3, 50, 1000):
+        filter = GradientDescent(1.0, steps, 0.9, nesterov=True)
+        assert abs(filter.gain(1.0) - 1) < 1e-15
+        assert abs(filter.shortfall(1.0)) < 1e-15
 
 
 @given(
