@@ -1,12 +1,15 @@
 """What can not beat early stopping (D1 to D4), and where that advice fails (D5)."""
 
+from importlib import import_module
+from pkgutil import iter_modules
+
 import numpy as np
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
-from theory.flow import risk
+from theory.flow import logits, risk
 from theory.flow.filters import (
     Generations,
     GradientDescent,
@@ -312,3 +315,10 @@ def test_bad_problems_are_refused(arguments, keywords, says):
 def test_negative_effective_times_are_refused():
     with pytest.raises(ValueError, match="effective_times must be >= 0"):
         risk.dominating_time([-1.0], [1.0])
+
+
+@pytest.mark.parametrize("package", [logits, risk], ids=lambda package: package.__name__)
+def test_no_function_hides_the_module_it_comes_from(package):
+    for module in iter_modules(package.__path__):
+        here = import_module(f"{package.__name__}.{module.name}")
+        assert getattr(package, module.name) is here

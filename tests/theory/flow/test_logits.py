@@ -16,7 +16,7 @@ from theory.flow.logits import (
     kernel_predictions,
     minimize_cross_entropy,
 )
-from theory.flow.logits.cross_entropy import _Dual
+from theory.flow.logits.dual import _Dual
 from theory.flow.spectrum import Spectrum
 
 CLASSES = 3

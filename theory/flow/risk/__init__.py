@@ -1,6 +1,6 @@
 """Risk of spectral filters under label noise: what a filter costs, and what can be better."""
 
-from theory.flow.risk.dominance import (
+from theory.flow.risk.verdict import (
     Verdict,
     aggregate_ties,
     dominance,
