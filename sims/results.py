@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from deep.records.encoding import content_key, plain
 from deep.records.provenance import provenance, version
-from deep.records.store import Store, storable
+from deep.records.store import Entry, Store, storable
 
 _HOUSE = Path(__file__).resolve().parents[1]
 _COMPUTE = ("theory", "deep", "sims")
@@ -135,7 +135,7 @@ class Result:
 
 def store_of(out: Folder, experiment: str) -> Store:
     """Where the results of an experiment lie."""
-    return Store(Path(out) / "results" / experiment)
+    return Store(Path(out) / "results" / experiment, check=from_entry)
 
 
 def result_key(experiment: str, config: object) -> str:
@@ -165,7 +165,8 @@ def load(
 ) -> Result:
     """The latest stored result of an experiment, of a size if one is named, or that of a key.
 
-    Damaged results are set aside with a warning and passed over.
+    Damaged results are set aside with a warning and passed over, and so, without one, are those of
+    other experiments, which came here when a folder was copied.
 
     Args:
         out: The root of what is made at run time.
@@ -181,13 +182,18 @@ def load(
     for found in store.present():
         if key is not None and not found.startswith(key):
             continue
-        source = (store.record(found) or {}).get("provenance", {})
-        if size is None or size in source.get("sizes", ()):
+        record = store.record(found) or {}
+        if record.get("experiment", experiment) != experiment:
+            continue
+        source = record.get("provenance")
+        source = source if isinstance(source, dict) else {}
+        sizes = source.get("sizes")
+        if size is None or size in (sizes if isinstance(sizes, list) else ()):
             dated.append((str(source.get("created", "")), found))
     for _, found in sorted(dated, reverse=True):
         entry = store.get(found)
         if entry is not None:
-            return from_entry(entry.record, entry.arrays)
+            return from_entry(entry)
     asked = "".join(f" of {what} {name}" for what, name in (("size", size), ("key", key)) if name)
     msg = (
         f"no result of {experiment}{asked} under {Path(out) / 'results'}; "
@@ -209,10 +215,19 @@ def latest(out: Folder) -> dict[str, Result]:
     return found
 
 
-def from_entry(record: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Result:
-    """The result that a stored record and its arrays hold."""
+def from_entry(entry: Entry) -> Result:
+    """The result that a stored entry holds.
+
+    Raises:
+        KeyError, TypeError, ValueError: If it holds something else.
+    """
+    record = entry.record
     findings = tuple(Finding(**finding) for finding in record["findings"])
-    return Result(record["experiment"], record["config"], arrays, findings, record["provenance"])
+    source = record["provenance"]
+    if not isinstance(source, dict):
+        msg = f"provenance must be a dictionary, got {type(source).__name__}"
+        raise TypeError(msg)
+    return Result(record["experiment"], record["config"], entry.arrays, findings, source)
 
 
 def _list(names: Mapping[str, Any]) -> str:

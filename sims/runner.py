@@ -54,7 +54,7 @@ def finish(name: str, config: Any = None, *, context: Context | None = None) -> 
         store.put(key, arrays=arrays, record=record)
         return Finished(made[0], store.path(key), fetched=False)
     entry = store.get_or_make(key, make)
-    result = made[0] if made else from_entry(entry.record, entry.arrays)
+    result = made[0] if made else from_entry(entry)
     return Finished(result, store.path(key), fetched=not made)
 
 

@@ -7,7 +7,8 @@ moment leaves either the whole entry or none. Whoever makes an entry holds a loc
 system (``flock``), which a killed process gives up by dying. Everything in ``.partial`` that
 belongs to a key whose lock is free is therefore the remains of a dead process.
 
-An entry that fails its checksums is moved to ``root/set-aside`` with a warning, never deleted.
+An entry that fails its checksums, or the store's own ``check``, is moved to ``root/set-aside``
+with a warning, never deleted.
 """
 
 import fcntl
@@ -38,7 +39,7 @@ _FILES = ("arrays.npz", "record.json")
 
 
 class Corrupt(UserWarning):
-    """An entry failed its checksums and was set aside."""
+    """An entry is damaged and was set aside."""
 
 
 class _Damaged(Exception):
@@ -86,6 +87,11 @@ def storable(arrays: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
 class Store:
     """Entries under ``root``, each made once however many processes ask for it.
 
+    Args:
+        root: Their folder; made when the first of them is written.
+        check: Raises KeyError, TypeError or ValueError for an entry that does not hold what the
+            entries of this store must hold: such a one is damaged, whatever its checksums.
+
     Example:
         >>> import tempfile
         >>> folder = tempfile.TemporaryDirectory()
@@ -97,8 +103,11 @@ class Store:
         >>> folder.cleanup()
     """
 
-    def __init__(self, root: str | os.PathLike[str]) -> None:
+    def __init__(
+        self, root: str | os.PathLike[str], *, check: Callable[[Entry], object] | None = None
+    ) -> None:
         self.root = Path(root)
+        self._check = check
         self._swept = False
 
     def present(self) -> tuple[str, ...]:
@@ -124,7 +133,7 @@ class Store:
         A damaged entry is set aside with a :class:`Corrupt` warning, and None is returned.
         """
         try:
-            return _read(self.path(key), key)
+            return self._read(self.path(key), key)
         except FileNotFoundError:
             if not self._remains(key) and not self.path(key).exists():
                 return None
@@ -191,12 +200,30 @@ class Store:
     def _checked(self, key: str) -> Entry | None:
         """The entry, or None after setting a damaged one aside. The lock is held."""
         try:
-            return _read(self.path(key), key)
+            return self._read(self.path(key), key)
         except FileNotFoundError:
             return None
         except _Damaged as damage:
             self._set_aside(key, str(damage))
             return None
+
+    def _read(self, path: Path, key: str) -> Entry:
+        """The entry in the folder ``path``: see the function of this name."""
+        entry = _read(path, key)
+        if self._check is not None:
+            try:
+                self._check(entry)
+            except (KeyError, TypeError, ValueError) as error:
+                msg = f"it does not hold what it must ({type(error).__name__}: {error})"
+                raise _Damaged(msg) from error
+        return entry
+
+    def _sound(self, folder: Path, key: str) -> bool:
+        try:
+            self._read(folder, key)
+        except (_Damaged, OSError, ValueError):
+            return False
+        return True
 
     def _set_aside(self, key: str, why: str) -> None:
         target = self.root / "set-aside" / f"{key}.{secrets.token_hex(4)}"
@@ -228,6 +255,10 @@ class Store:
                 final.rename(old)  # killed here: `_tidy` puts the new one in place
             new.rename(final)
             _flush_folder(self.root)
+        except OSError as error:
+            if error.filename is None:  # a full disk names no file
+                error.filename = str(final)
+            raise
         finally:
             self._tidy(key)
 
@@ -237,7 +268,7 @@ class Store:
             folder = self.root / ".partial" / f"{key}.{end}"
             if not folder.exists():
                 continue
-            if not self.path(key).exists() and _sound(folder, key):
+            if not self.path(key).exists() and self._sound(folder, key):
                 folder.rename(self.path(key))
             else:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -327,11 +358,12 @@ def _npz(arrays: Arrays) -> bytes:
 
 
 def _manifest(path: Path, key: str) -> dict[str, Any]:
-    if not path.is_dir():
+    if not path.exists():
         raise FileNotFoundError(path)
     try:
         manifest = loads((path / "manifest.json").read_bytes())
-        schema, named, sums = manifest["schema"], manifest["key"], manifest["sha256"]
+        schema, named = int(manifest["schema"]), manifest["key"]
+        sums = dict(manifest["sha256"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         msg = "its manifest cannot be read"
         raise _Damaged(msg) from error
@@ -347,8 +379,10 @@ def _manifest(path: Path, key: str) -> dict[str, Any]:
 def _verified(path: Path, name: str, manifest: Mapping[str, Any]) -> bytes:
     try:
         content = (path / name).read_bytes()
-    except FileNotFoundError as error:
-        msg = f"{name} is missing"
+    except (FileNotFoundError, IsADirectoryError) as error:
+        msg = (
+            f"{name} is missing" if isinstance(error, FileNotFoundError) else f"{name} is a folder"
+        )
         raise _Damaged(msg) from error
     if hashlib.sha256(content).hexdigest() != manifest["sha256"][name]:
         msg = f"the checksum of {name} is wrong"
@@ -389,11 +423,3 @@ def _member(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
     with archive.open(name) as file:
         array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
     return array
-
-
-def _sound(folder: Path, key: str) -> bool:
-    try:
-        _read(folder, key)
-    except (_Damaged, OSError, ValueError):
-        return False
-    return True

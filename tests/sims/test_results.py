@@ -1,5 +1,6 @@
 import dataclasses
 import math
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deep.records.store import Corrupt
+from deep.records.store import Corrupt, Store
 from sims import results
 from sims.results import Finding, NoResult, Result, latest, load, result_key
 
@@ -78,6 +79,28 @@ def test_a_damaged_result_is_set_aside_and_the_one_before_it_is_loaded(tmp_path)
     with pytest.warns(Corrupt, match=path.name):
         assert load(tmp_path, "squares").config["seed"] == 1
     assert load(tmp_path, "squares").config["seed"] == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"findings": ...}, {"findings": [{}]}, {"findings": 3}, {"provenance": None}, {"config": []}],
+    ids=str,
+)
+def test_a_record_that_is_no_result_is_damage_whatever_its_checksums(tmp_path, change):
+    path = result().save(tmp_path)
+    record = {**result().record(), **change}
+    record = {name: value for name, value in record.items() if value is not ...}
+    Store(path.parent).put(path.name, arrays={}, record=record)
+    with pytest.warns(Corrupt, match="does not hold what it must"):
+        assert latest(tmp_path) == {}
+    assert not path.exists()
+
+
+def test_a_copied_folder_is_no_experiment(tmp_path):
+    path = result().save(tmp_path)
+    for copy in ("squares.bak", "cubes"):
+        shutil.copytree(path.parent, tmp_path / "results" / copy)
+    assert list(latest(tmp_path)) == ["squares"]
 
 
 def test_latest_gives_one_of_each_experiment(tmp_path):

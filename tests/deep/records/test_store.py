@@ -158,10 +158,15 @@ def listed(path):
     path.write_text("[1, 2]")
 
 
+def folder_instead(path):
+    path.unlink()
+    path.mkdir()
+
+
 DAMAGE = [
     (name, harm)
     for name in ("arrays.npz", "record.json", "manifest.json")
-    for harm in (flipped, truncated, emptied, listed, Path.unlink)
+    for harm in (flipped, truncated, emptied, listed, Path.unlink, folder_instead)
 ]
 
 
@@ -178,6 +183,42 @@ def test_a_damaged_entry_is_set_aside_and_made_again(tmp_path, name, harm):
     entry = store.get_or_make(KEY, lambda: ({"x": np.ones(1)}, {"again": True}))
     assert entry.record == store.get(KEY).record == {"again": True}
     assert aside.exists()
+
+
+@pytest.mark.parametrize("part", ["schema", "key", "sha256", None])
+@pytest.mark.parametrize("value", [None, [1], "text"])
+def test_a_manifest_of_other_things_is_damage(tmp_path, part, value):
+    store = Store(tmp_path)
+    put(store)
+    path = tmp_path / KEY / "manifest.json"
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps(value if part is None else {**manifest, part: value}))
+    with pytest.warns(Corrupt, match=f"{KEY} is damaged"):
+        assert store.get_or_make(KEY, lambda: ({}, {"again": True})).record == {"again": True}
+    assert store.get(KEY).record == {"again": True}
+
+
+def test_a_file_in_place_of_an_entry_is_damage(tmp_path):
+    store = Store(tmp_path)
+    (tmp_path / KEY).write_text("mine")
+    with pytest.warns(Corrupt, match="manifest cannot be read"):
+        assert store.get_or_make(KEY, lambda: ({}, {"again": True})).record == {"again": True}
+    assert [path.read_text() for path in (tmp_path / "set-aside").iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("error", [KeyError, TypeError, ValueError])
+def test_an_entry_that_fails_the_check_is_damage(tmp_path, error):
+    def check(entry):
+        if entry.record["value"] == 1:
+            msg = "one"
+            raise error(msg)
+
+    put(Store(tmp_path))
+    store = Store(tmp_path, check=check)
+    with pytest.warns(Corrupt, match=f"does not hold what it must .{error.__name__}: '?one"):
+        assert store.get(KEY) is None
+    put(store, value=2)
+    assert store.get(KEY).record == {"value": 2}
 
 
 def test_get_or_make_heals_a_damaged_entry_at_once(tmp_path):
@@ -262,7 +303,7 @@ def test_a_full_disk_leaves_the_old_entry(tmp_path, monkeypatch, step):
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(OSError, match=f"No space left.*{KEY}"):
             put(store, value=2)
     assert store.get(KEY).record["value"] == (1 if step < 4 else 2)  # step 4: it is in place
     assert not list(tmp_path.glob(".partial/*"))
