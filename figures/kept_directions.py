@@ -1,6 +1,7 @@
 """Accuracy of a head cut to its top eigendirections (Nagarajan 2023, fig. 17)."""
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from figures import _settings, style
 from sims.results import Result
@@ -31,25 +32,36 @@ SHOWN = (
 
 
 def draw(result: Result, axes: style.Panels) -> None:
-    """One panel for each split; a sentence where no random features were trained."""
+    """One panel for each split that has samples; words where there is nothing to draw."""
     if "kept_accuracy" not in result.arrays:
         _nothing(axes)
         return
     counts, accuracy = result.array("kept_counts")[:-1], result.array("kept_accuracy")
     for panel, (name, title) in zip(axes, SHOWN, strict=True):
         split = _settings.place(result, "splits", name)
+        panel.set_title(title, fontsize=8.5)
+        if not np.isfinite(accuracy[:, :, split]).all():
+            _no_samples(panel)
+            continue
         for who, role in enumerate((style.TEACHER, style.STUDENT)):
             mean, low, high = np.clip(accuracy[:, who, split, :-1], 0, 1)
             panel.fill_between(counts, low, high, color=role.color, alpha=0.16, linewidth=0)
             panel.plot(counts, mean, color=role.color, linewidth=0.9)
             panel.plot(counts, mean, label=role.label, **style.measured(role, markersize=3.2))
         panel.set(xscale="log", ylim=(-0.03, 1.03), xlabel="top directions kept")
-        panel.set_title(title, fontsize=8.5)
         style.plain_log(panel.xaxis)
-    for panel in axes[1:]:
+    shown = [panel for panel in axes if panel.axison]
+    for panel in shown[1:]:
         panel.set_yticklabels([])
-    axes[0].set_ylabel("accuracy")
-    axes[0].legend(loc="lower right")
+    if shown:
+        shown[0].set_ylabel("accuracy")
+        shown[0].legend(loc="lower right")
+
+
+def _no_samples(panel: Axes) -> None:
+    """A title, and words in place of axes."""
+    panel.set_axis_off()
+    panel.text(0.5, 0.5, "no such samples", ha="center", va="center", transform=panel.transAxes)
 
 
 def _nothing(axes: style.Panels) -> None:

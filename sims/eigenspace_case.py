@@ -84,6 +84,12 @@ def measure(case: Case) -> dict[str, NDArray[Any]]:
     task = make_task(teacher_run.data)
     inputs, layer = _layer_inputs(teacher_run, task)
     eigen = eigendirections(inputs.double().numpy())
+    if eigen.kept.sum() < 2:
+        msg = (
+            "samples and features must be enough for two eigendirections of the inputs, got "
+            f"{case.samples} samples with {int(eigen.kept.sum())}"
+        )
+        raise ValueError(msg)
     with _one_thread():
         teachers, first = _recorded(case, [teacher_run], None, eigen, layer)
         given = [teachers[0] if run.teacher else None for run in student_runs]
@@ -262,7 +268,8 @@ def _kept_accuracy(
     """Accuracy of linear heads cut to their parts along the top eigendirections (fig. 17).
 
     ``kept_counts`` (G,), the last of which is 0 and stands for the whole head with its part in the
-    null space; ``kept_accuracy`` (members, splits, G).
+    null space; ``kept_accuracy`` (members, splits, G). The counts depend on shapes alone, so that
+    all seeds have the same; one above the rank keeps all directions that there are.
     """
     import torch
 
@@ -273,14 +280,16 @@ def _kept_accuracy(
         tests = network.frozen(torch.from_numpy(task.test_inputs).float()).numpy()
     train = inputs.numpy()
     rank = int(eigen.kept.sum())
-    counts = np.unique(np.round(np.geomspace(1, rank, KEPT_POINTS)).astype(np.int64))
+    spaced = np.geomspace(1, len(eigen.eigenvalues), KEPT_POINTS)
+    counts = np.unique(np.round(spaced).astype(np.int64))
+    cuts = np.minimum(counts, rank)
     directions = eigen.directions.astype(train.dtype)
     accuracies = []
     for member in members:
         head = member.weights["head.weight"]
         parts = directions.T @ head.T  # (r, classes)
         outputs = [
-            np.stack([*(side[:, :k] @ parts[:k] for k in counts), whole])
+            np.stack([*(side[:, :k] @ parts[:k] for k in cuts), whole])
             for side, whole in (
                 (train @ directions, train @ head.T),
                 (tests @ directions, tests @ head.T),

@@ -30,26 +30,30 @@ def over_seeds(values: ArrayLike) -> NDArray[np.float64]:
 
 
 def findings(data: str, arrays: Arrays) -> tuple[Finding, ...]:
-    """The sentences: the control that must work, each network, length, optimizer, figures."""
+    """The sentences: the control that must work, each network, length, optimizer, figures.
+
+    A sentence is left out where there are no samples or no directions to say it of.
+    """
     found = [_flow(arrays)]
     for model in dict.fromkeys(arrays["model"].tolist()):
         adam = np.flatnonzero((arrays["model"] == model) & (arrays["optimizer"] == "adam"))
         sgd = np.flatnonzero((arrays["model"] == model) & (arrays["optimizer"] == "sgd"))
         found.append(_claim(data, model, int(adam[0]), arrays))
         found.append(_softness(model, int(adam[0]), arrays))
-        if len(adam) > 1 or len(sgd):
-            found.append(_length(model, [*adam.tolist(), *sgd.tolist()], arrays))
+        found.append(_length(model, [*adam.tolist(), *sgd.tolist()], arrays))
         if "kept_accuracy" in arrays and model == "random_features":
             found.append(_kept(arrays))
         found.append(_confidence(model, int(adam[0]), arrays))
-    return tuple(found)
+    return tuple(finding for finding in found if finding is not None)
 
 
-def _flow(arrays: Arrays) -> Finding:
+def _flow(arrays: Arrays) -> Finding | None:
     """The positive control: the statistic finds the theorem where the theorem holds."""
     share, low, high = _interval(arrays["flow_interval"][:, 0], arrays, "s1_share")
     own = float(arrays["flow_interval"][0, 0, _statistic(arrays, "s6_share")])
     exponent = float(arrays["flow_exponent"][0, :, 1].mean())
+    if not np.isfinite([share, own, exponent]).all():
+        return None
     text = (
         "Exact flow of the squared loss on the same inputs: at equal progress along one direction "
         f"the student lags along the lower one in {share:.1%} of the pairs, as the theorem says; "
@@ -60,9 +64,11 @@ def _flow(arrays: Arrays) -> Finding:
     return Finding(text, holds=share > 0.95, value=share, low=low, high=high)
 
 
-def _claim(data: str, model: str, setting: int, arrays: Arrays) -> Finding:
+def _claim(data: str, model: str, setting: int, arrays: Arrays) -> Finding | None:
     """Appendix D's claim at the table's length, by the difference from a second one-hot network."""
     share, low, high = _student(arrays, setting, "s1_share")
+    if not np.isfinite(share):
+        return None
     slope = _student(arrays, setting, "s4_slope")
     null = _difference(arrays, setting, "null", "s1_share")
     known = bool(np.isfinite(null).all())
@@ -78,31 +84,33 @@ def _claim(data: str, model: str, setting: int, arrays: Arrays) -> Finding:
     nearly = "" if share >= 0.9 else ", far from the nearly all pairs of the paper's pictures"
     text = (
         f"{_NAMES[model]} on {data}, Adam, {arrays['updates'][setting]} updates "
-        f"({arrays['values'].shape[1]} seeds), whose teacher fits {_fits(arrays, setting):.0%} of "
-        f"the clean training samples: the student lags along the lower direction in "
-        f"{share:.0%} of the pairs (95 % interval {low:.0%} to {high:.0%}){nearly}{raw}; "
-        f"{compared}. "
-        f"{_in_the_end(slope)}"
+        f"({arrays['values'].shape[1]} seeds){_fits(arrays, setting)}: "
+        f"the student lags along the lower direction in {share:.0%} of the pairs (95 % interval {low:.0%} to {high:.0%}){nearly}{raw}; "
+        f"{compared}.{_in_the_end(slope)}"
     )
     return Finding(text, holds=more if known else None, value=share, low=low, high=high)
 
 
-def _fits(arrays: Arrays, setting: int) -> float:
-    """Mean training accuracy of the teachers on samples whose label is right."""
+def _fits(arrays: Arrays, setting: int) -> str:
+    """Mean training accuracy of the teachers on samples whose label is right, if there are any."""
     clean = arrays["splits"].tolist().index("clean")
-    return float(np.mean(arrays["accuracy"][setting, :, 0, clean]))
+    fits = float(np.mean(arrays["accuracy"][setting, :, 0, clean]))
+    known = np.isfinite(fits)
+    return f", whose teacher fits {fits:.0%} of the clean training samples" if known else ""
 
 
 def _in_the_end(slope: tuple[float, float, float]) -> str:
     """The statistic without pairs, in words."""
     mean, low, high = slope
+    if not np.isfinite(mean):
+        return ""
     if low > 0:
         verdict = "In the end it has moved relatively farther along higher directions"
     elif high < 0:
         verdict = "In the end it has moved relatively less far along higher directions"
     else:
         verdict = "In the end it has moved relatively as far along high as along low directions"
-    return f"{verdict} (slope {mean:+.3f}, {low:+.3f} to {high:+.3f})."
+    return f" {verdict} (slope {mean:+.3f}, {low:+.3f} to {high:+.3f})."
 
 
 def _against_null(arrays: Arrays, setting: int, null: NDArray[np.float64]) -> str:
@@ -122,11 +130,13 @@ def _against_null(arrays: Arrays, setting: int, null: NDArray[np.float64]) -> st
     return f"that share is {verdict} {basis} (difference {null[1]:+.0%} to {null[2]:+.0%})"
 
 
-def _softness(model: str, setting: int, arrays: Arrays) -> Finding:
+def _softness(model: str, setting: int, arrays: Arrays) -> Finding | None:
     """Is it the teacher, or merely soft labels?"""
     student = _student(arrays, setting, "s4_slope")
     control = _student(arrays, setting, "s4_slope", name="soft")
     mean, low, high = _difference(arrays, setting, "soft", "s4_slope")
+    if not np.isfinite(mean):
+        return None
     if low > 0:
         verdict = "the teacher's outputs lean more to high directions than softness does"
     elif high < 0:
@@ -141,8 +151,11 @@ def _softness(model: str, setting: int, arrays: Arrays) -> Finding:
     return Finding(text, holds=None, value=float(mean), low=float(low), high=float(high))
 
 
-def _length(model: str, settings: list[int], arrays: Arrays) -> Finding:
+def _length(model: str, settings: list[int], arrays: Arrays) -> Finding | None:
     """How the share of pairs depends on the length of training and on the optimizer."""
+    settings = [each for each in settings if np.isfinite(_student(arrays, each, "s1_share")[0])]
+    if len(settings) < 2:
+        return None
     parts = []
     for setting in settings:
         share, low, high = _student(arrays, setting, "s1_share")
@@ -157,49 +170,78 @@ def _length(model: str, settings: list[int], arrays: Arrays) -> Finding:
     )
     spread = [_student(arrays, setting, "s1_share") for setting in settings]
     if max(each[1] for each in spread) <= min(each[2] for each in spread):
-        text = text.replace("depends on training", "is alike in all trainings tried")
+        text = text.replace("depends on training", "is not told apart between trainings")
     return Finding(text)
 
 
-def _kept(arrays: Arrays) -> Finding:
+def _kept(arrays: Arrays) -> Finding | None:
     """Figure 17: which directions carry the mislabeled samples."""
     counts, accuracy = arrays["kept_counts"][:-1], arrays["kept_accuracy"][0, 0]
-    splits = arrays["splits"].tolist()
-    clean, wrong = accuracy[splits.index("clean")], accuracy[splits.index("mislabeled, as given")]
+    places = [arrays["splits"].tolist().index(name) for name in ("clean", "mislabeled, as given")]
+    clean, wrong = accuracy[places]
+    if not np.isfinite([clean, wrong]).all():
+        return None
     enough = np.flatnonzero(clean[:-1] >= 0.9 * clean[-1])
     place = int(enough[0]) if len(enough) else len(counts) - 1
-    lost_clean, lost_wrong = clean[-1] - clean[place], wrong[-1] - wrong[place]
+    by_seed = arrays["kept_by_seed"][:, 0, places]
+    lost = by_seed[..., -1] - by_seed[..., place]  # seeds, (clean, wrong)
+    mean, low, high = over_seeds((lost[:, 1] - lost[:, 0])[None])[:, 0]
+    interval = f"(difference {mean:+.0%}, {low:+.0%} to {high:+.0%})"
+    if low > 0:
+        verdict = f"the others hold more of the wrong labels {interval}: they fit the noise"
+    elif high < 0:
+        verdict = f"the others hold more of the clean samples {interval}"
+    else:
+        verdict = f"what the others hold of the two is not told apart {interval}"
     text = (
         f"Of the teacher's random-feature head, the top {counts[place]} of {counts[-1]} directions "
         f"keep an accuracy of {clean[place]:.0%} on clean training samples (the whole head: "
-        f"{clean[-1]:.0%}), but of {wrong[place]:.0%} on the wrong labels of mislabeled ones (the "
-        f"whole head: {wrong[-1]:.0%})"
+        f"{clean[-1]:.0%}) and of {wrong[place]:.0%} on the wrong labels of mislabeled ones (the "
+        f"whole head: {wrong[-1]:.0%}); {verdict}."
     )
-    holds = bool(lost_wrong > lost_clean) if np.isfinite(wrong).all() else None
-    ending = ": the low directions fit the noise." if holds else "."
-    return Finding(text + ending, holds=holds, value=float(lost_wrong - lost_clean))
+    return Finding(text, holds=bool(low > 0), value=mean, low=low, high=high)
 
 
-def _confidence(model: str, setting: int, arrays: Arrays) -> Finding:
+def _confidence(model: str, setting: int, arrays: Arrays) -> Finding | None:
     """Figure 18: is the student less sure where the teacher is unsure?"""
     train, test = (arrays["slope_interval"][:, setting, side] for side in (0, 1))
-    gap = over_seeds(arrays[f"confidence_gap_{model}"][None])[:, 0]
-    parts = [
-        f"{_NAMES[model]}: over the quarter of samples where the teacher is least sure, the "
-        f"student's confidence rises by {train[0]:.2f} ({train[1]:.2f} to {train[2]:.2f}) per unit "
-        f"of the teacher's in training and by {test[0]:.2f} ({test[1]:.2f} to {test[2]:.2f}) in "
-        "testing, 1 being a copy"
-    ]
-    wrong = gap[:, 1]
-    if np.isfinite(wrong).all():
-        clean = gap[:, 0]
+    clean, wrong = over_seeds(arrays[f"confidence_gap_{model}"][None])[:, 0].T
+    parts = []
+    if np.isfinite([train, test]).all():
         parts.append(
-            f"; on mislabeled training samples it differs from the teacher's by {wrong[0]:+.2f} "
-            f"nats ({wrong[1]:+.2f} to {wrong[2]:+.2f}), on clean ones by {clean[0]:+.2f} "
+            "over the quarter of samples where the teacher is least sure, the student's confidence "
+            f"rises by {train[0]:.2f} ({train[1]:.2f} to {train[2]:.2f}) per unit of the teacher's "
+            f"in training and by {test[0]:.2f} ({test[1]:.2f} to {test[2]:.2f}) in testing, "
+            "1 being a copy"
+        )
+    judged = bool(np.isfinite(wrong).all())
+    if judged:
+        parts.append(_on_mislabeled(clean, wrong))
+    if not parts:
+        return None
+    mean, low, high = wrong if judged else train
+    text = f"{_NAMES[model]}: {'; '.join(parts)}."
+    return Finding(text, holds=bool(high < 0) if judged else None, value=mean, low=low, high=high)
+
+
+def _on_mislabeled(clean: NDArray[Any], wrong: NDArray[Any]) -> str:
+    """The student's confidence less the teacher's on mislabeled samples, in words."""
+    if wrong[2] < 0:
+        verdict = "less sure than its teacher"
+    elif wrong[1] > 0:
+        verdict = "surer than its teacher"
+    else:
+        verdict = "not told apart from its teacher"
+    text = (
+        f"on mislabeled training samples the student is {verdict} ({wrong[0]:+.2f} nats, "
+        f"{wrong[1]:+.2f} to {wrong[2]:+.2f})"
+    )
+    if np.isfinite(clean).all():
+        text += (
+            f", on clean ones its confidence differs by {clean[0]:+.2f} "
             f"({clean[1]:+.2f} to {clean[2]:+.2f})"
         )
-    holds = bool(wrong[2] < 0) if np.isfinite(wrong).all() else None
-    return Finding("".join(parts) + ".", holds=holds, value=float(train[0]))
+    return text
 
 
 def _statistic(arrays: Arrays, name: str) -> int:

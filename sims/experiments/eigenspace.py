@@ -137,7 +137,7 @@ def run(config: Config, context: "Context") -> Result:
     ]
     arrays = _labels(settings) | _values(settings, measured) | _paths(config, settings, measured)
     for case, seeds in zip(settings, measured, strict=True):
-        if case.optimizer == "adam" and case.epochs == _epochs(config, case.model):
+        if case.optimizer == "adam" and case.students == STUDENTS:
             arrays |= _pictures(case.model, seeds)
     return Result("eigenspace", config, arrays, findings(config.data, arrays))  # type: ignore[arg-type]
 
@@ -312,23 +312,25 @@ def _pad(values: NDArray[Any], size: int) -> NDArray[np.float64]:
 def _draw_pairs(count: int, model: str, measured: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
     """Random pairs of directions that can be told apart, shape (count, 2), the higher first."""
     allowed = np.argwhere(pair_mask(measured["eigenvalues"], measured["kept"]))
+    if len(allowed) == 0:  # all kept eigenvalues are nearly equal: any pair will do
+        allowed = np.argwhere(np.triu(np.outer(measured["kept"], measured["kept"]), 1))
     chosen = stream("pairs", model).choice(len(allowed), size=count, replace=len(allowed) < count)
     return np.asarray(allowed[chosen], dtype=np.int64)
 
 
 def _pictures(model: str, seeds: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
-    """Figures 17 and 18 of the paper for one network in the table's setting.
+    """Figures 17 and 18 of the paper for one network at the first length.
 
     ``scatter_train_<model>``, ``scatter_test_<model>`` (2, n): log-odds of the teacher's top class
     for teacher and student, seed 0; ``mislabeled_<model>`` (n,); ``confidence_gap_<model>`` (S, 2):
-    mean of student less teacher over clean and mislabeled training samples; ``kept_counts`` (G,)
-    (the last, 0, is the whole head) and ``kept_accuracy`` (3, 2, splits, G): mean, low and high for
-    teacher and student.
+    mean of student less teacher over clean and mislabeled training samples, nan over none;
+    ``kept_counts`` (G,) (the last, 0, is the whole head), ``kept_by_seed`` (S, 2, splits, G) for
+    teacher and student, and ``kept_accuracy`` (3, 2, splits, G): its mean, low and high.
     """
     gaps = []
     for each in seeds:
         gap, wrong = np.diff(each["confidence_train"], axis=0)[0], each["mislabeled"]
-        gaps.append([gap[~wrong].mean(), gap[wrong].mean() if wrong.any() else np.nan])
+        gaps.append([gap[part].mean() if part.any() else np.nan for part in (~wrong, wrong)])
     arrays = {
         f"scatter_train_{model}": seeds[0]["confidence_train"],
         f"scatter_test_{model}": seeds[0]["confidence_test"],
@@ -336,10 +338,8 @@ def _pictures(model: str, seeds: list[dict[str, NDArray[Any]]]) -> dict[str, NDA
         f"confidence_gap_{model}": np.array(gaps),
     }
     if "kept_accuracy" in seeds[0]:
-        counts = min((each["kept_counts"] for each in seeds), key=len)
-        alike = all(np.array_equal(each["kept_counts"], counts) for each in seeds)
-        chosen = seeds if alike else seeds[:1]
-        accuracy = np.array([each["kept_accuracy"] for each in chosen])
-        arrays["kept_counts"] = chosen[0]["kept_counts"]
-        arrays["kept_accuracy"] = over_seeds(accuracy[None])[:, 0]
+        by_seed = np.array([each["kept_accuracy"] for each in seeds])
+        arrays["kept_counts"] = seeds[0]["kept_counts"]
+        arrays["kept_by_seed"] = by_seed
+        arrays["kept_accuracy"] = over_seeds(by_seed[None])[:, 0]
     return arrays

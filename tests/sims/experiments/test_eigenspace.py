@@ -3,6 +3,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
+from figures import rendering
 from sims.context import Context
 from sims.eigenspace_case import STUDENTS, Case, _runs, measure, record_steps
 from sims.eigenspace_findings import findings, over_seeds
@@ -226,7 +227,7 @@ def altered(result, value, half, *, against=None):
 )
 def test_the_sentence_follows_the_numbers(result, value, half, holds, words):
     told = findings("digits", altered(result, value, half))
-    claims = [f for f in told if " seeds), whose teacher fits" in f.text]
+    claims = [f for f in told if " seeds)" in f.text]
     assert claims
     for claim in claims:
         assert claim.holds is holds
@@ -237,7 +238,7 @@ def test_the_sentence_follows_the_numbers(result, value, half, holds, words):
 
 def test_without_a_control_nothing_is_claimed(result):
     arrays = altered(result, 0.9, 0.01, against=np.nan)
-    claims = [f for f in findings("digits", arrays) if " seeds), whose teacher" in f.text]
+    claims = [f for f in findings("digits", arrays) if " seeds)" in f.text]
     assert claims
     assert all(claim.holds is None for claim in claims)
     assert all("no null control" in claim.text for claim in claims)
@@ -283,3 +284,89 @@ def test_real_images(data_root, name):
     with Context.plain() as context:
         result = run(config, context)
     assert name in result.findings[1].text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"lengths": (5,)},
+        {"lengths": (2, 1), "models": ("mlp",)},
+        {"noise": 0.0},
+        {"noise": 0.01},
+        {"noise": 1.0},
+        {"samples": 2},
+        {"samples": 3},
+        {"samples": 5, "features": 4},
+    ],
+    ids=str,
+)
+def test_small_and_odd_configs_are_told_and_drawn_without_nan(change):
+    """No samples of a kind: no sentence about them and no panel."""
+    config = replace(Config.smoke(), **change)
+    with Context.plain() as context:
+        result = run(config, context)
+    for finding in result.findings:
+        assert "nan" not in finding.text
+    for model in config.models:
+        assert f"confidence_gap_{model}" in result.arrays
+    rendering.encode(rendering.canvas("kept_directions", result), "svg")
+
+
+def test_heads_are_cut_at_the_same_counts_whatever_the_rank():
+    """Of digits, all 1442 random features do not have the same rank in all seeds."""
+    small = replace(FEATURES, samples=70, batch=70, size=70, epochs=1, students=("student",))
+    found = [measure(replace(small, seed=seed)) for seed in range(4)]
+    assert len({int(each["kept"].sum()) for each in found}) > 1
+    for each in found:
+        np.testing.assert_array_equal(each["kept_counts"], found[0]["kept_counts"])
+        assert each["kept_counts"][-2] == 70
+
+
+def kept(result, loss, spread):
+    """Arrays in which the cut loses nothing of clean samples and ``loss`` of wrong labels."""
+    arrays = {name: array.copy() for name, array in result.arrays.items()}
+    by_seed = np.ones_like(arrays["kept_by_seed"])
+    by_seed[:, :, 1, :-1] -= loss + spread * np.array([-1, 1])[:, None, None]
+    arrays["kept_by_seed"] = by_seed
+    arrays["kept_accuracy"] = over_seeds(by_seed[None])[:, 0]
+    return arrays
+
+
+@pytest.mark.parametrize(
+    ("loss", "spread", "holds", "words"),
+    [
+        (0.4, 0.01, True, "they fit the noise"),
+        (0.1, 0.05, False, "not told apart"),
+        (-0.4, 0.01, False, "hold more of the clean samples"),
+    ],
+)
+def test_low_directions_fit_the_noise_only_beyond_the_interval(result, loss, spread, holds, words):
+    told = [f for f in findings("digits", kept(result, loss, spread)) if "head" in f.text]
+    assert len(told) == 1
+    assert told[0].holds is holds
+    assert words in told[0].text
+    assert told[0].value == pytest.approx(loss)
+    assert told[0].low < told[0].value < told[0].high
+
+
+@pytest.mark.parametrize(
+    ("gaps", "holds", "words"),
+    [
+        ((-1.0, -1.1), True, "student is less sure than its teacher"),
+        ((-1.0, 0.9), False, "student is not told apart from its teacher"),
+        ((1.0, 1.1), False, "student is surer than its teacher"),
+    ],
+)
+def test_the_mark_on_confidence_is_that_of_the_words(result, gaps, holds, words):
+    arrays = dict(result.arrays)
+    arrays["confidence_gap_random_features"] = np.array([[0.5, gap] for gap in gaps])
+    told = [f for f in findings("digits", arrays) if "on mislabeled training samples" in f.text]
+    assert len(told) == 1
+    assert told[0].holds is holds
+    assert words in told[0].text
+
+
+def test_too_few_features_are_refused_by_name():
+    """Of two random features one can be zero on all samples."""
+    with pytest.raises(ValueError, match="features must be enough for two eigendirections"):
+        measure(replace(FEATURES, samples=5, size=1))
