@@ -166,12 +166,18 @@ def mean_loss(logits: Array, rows: Array, temperature: float) -> Array:
     return np.asarray(np.where(rows > 0, rows * cost, 0.0).sum(axis=-1).mean(axis=-1))[()]
 
 
-def residual(logits: Array, rows: Array, temperature: float) -> Array:
-    r""":math:`\sigma(Z/\tau) - Q`, each row summing to zero exactly as far as rounding goes."""
+def residual(logits: Array, rows: Array, temperature: float = 1.0) -> Array:
+    r""":math:`\sigma(Z/\tau) - Q`, each row summing to zero exactly as far as rounding goes.
+
+    The largest probability is what the others leave: of it alone 1 - p has no digits.
+    """
+    first = np.argmax(logits, axis=-1)[..., None]
     with np.errstate(under="ignore"):
-        scaled = np.exp((logits - logits.max(axis=-1, keepdims=True)) / temperature)
+        scaled = np.exp((logits - np.take_along_axis(logits, first, axis=-1)) / temperature)
         difference = scaled / scaled.sum(axis=-1, keepdims=True) - rows
-    return np.asarray(difference - difference.mean(axis=-1, keepdims=True))
+        np.put_along_axis(difference, first, 0.0, axis=-1)
+        np.put_along_axis(difference, first, -difference.sum(axis=-1, keepdims=True), axis=-1)
+    return np.asarray(difference)
 
 
 def scales(temperature: float, factor: str) -> tuple[float, float]:

@@ -1,13 +1,5 @@
 """Risk of spectral filters under label noise: what a filter costs, and what can be better."""
 
-from theory.flow.risk.verdict import (
-    Verdict,
-    aggregate_ties,
-    dominance,
-    dominating_time,
-    student_certainly_gains,
-    winning_student,
-)
 from theory.flow.risk.modes import (
     denoising_risk,
     mode_stopping_time,
@@ -17,6 +9,14 @@ from theory.flow.risk.modes import (
 )
 from theory.flow.risk.stopping import optimal_stopping_time
 from theory.flow.risk.transfer import excess_risk, excess_risk_in_basis, is_separable
+from theory.flow.risk.verdict import (
+    Verdict,
+    aggregate_ties,
+    dominance,
+    dominating_time,
+    student_certainly_gains,
+    winning_student,
+)
 
 __all__ = [
     "Verdict",
