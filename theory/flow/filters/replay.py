@@ -147,21 +147,27 @@ class MemoryReplay(Filter):
         """-ln of the error by the slowest root, or this over the eigenvalue: the effective time."""
         intervals, rest = self._phases()
         fraction = phi(progress(lam, self.interval))
-        pull, hold = self._pull(fraction)
-        total = _waned(lam, rest, rest, 1.0, pull, hold, per_eigenvalue=per_eigenvalue)
+        pull = self._pull(fraction)
+        total = _waned(lam, rest, rest, 1.0, pull, self.copy_weight, per_eigenvalue=per_eigenvalue)
         if not intervals:
             return total
         span = self.time - rest
         whole = _waned(
-            lam, self.interval, span, intervals, pull, hold, per_eigenvalue=per_eigenvalue
+            lam,
+            self.interval,
+            span,
+            intervals,
+            pull,
+            self.copy_weight,
+            per_eigenvalue=per_eigenvalue,
         )
         onset = self._onset(fraction, pull)
         if per_eigenvalue:
             onset = np.divide(onset, lam, out=np.zeros_like(lam), where=lam > 0)
         return total + whole + onset
 
-    def _pull(self, fraction: Array) -> tuple[Array, Array]:
-        r"""The pull to the labels, q, and 1 - q; the slowest root is 1 - q phi(lambda kappa).
+    def _pull(self, fraction: Array) -> Array:
+        r"""The pull q to the labels: the slowest root is :math:`1 - q \phi(\lambda \kappa)`.
 
         .. math:: q = 1 - \alpha - \alpha \, \tfrac1n \sum_{j<n} (r^{-j} - 1)
 
@@ -169,7 +175,7 @@ class MemoryReplay(Filter):
         """
         alpha, n = self.copy_weight, self.copies
         if n == 1:
-            return np.full_like(fraction, 1.0 - alpha), np.full_like(fraction, alpha)
+            return np.full_like(fraction, 1.0 - alpha)
         powers = np.arange(1, n)[:, None]
         pull = (1.0 - alpha) / (1.0 + fraction * alpha * (n - 1) / 2)
         for _ in range(NEWTON_STEPS):
@@ -181,8 +187,7 @@ class MemoryReplay(Filter):
             pull = np.maximum(pull - step, 0.0)
             if (np.abs(step) <= 1e-16 * pull).all():
                 break
-        grown = np.expm1(-powers * np.log1p(-fraction * pull)).sum(axis=0) / n
-        return pull, alpha * (1.0 + grown)
+        return pull
 
     def _onset(self, fraction: Array, pull: Array) -> Array:
         """-ln C where the error tends to C r^m: what starting from equal copies costs."""
@@ -258,13 +263,13 @@ def _waned(
     span: float,
     count: float,
     pull: Array,
-    hold: Array,
+    hold: float,
     *,
     per_eigenvalue: bool,
 ) -> Array:
     """-ln(1 - pull phi(lambda time)) for a count of times that span so much, or over lambda.
 
-    ``hold`` is 1 - pull.
+    ``hold`` is 1 - pull, where the pull exceeds 1/2: only beside a single copy.
     """
     x = progress(lam, time)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
