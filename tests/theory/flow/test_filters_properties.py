@@ -288,6 +288,14 @@ def test_corrected_teacher_is_affine_in_the_labels(mass, weight, seed):
     close(got, (1 - weight) * y + weight * corrected, 1e-15)
 
 
+@given(first=times(), second=times(), alpha=weights())
+def test_an_endless_generation_without_labels_repeats_its_teacher(first, second, alpha):
+    repeated = Generations((first, second, np.inf), (1.0, alpha, 0.0))
+    before = Generations((first, second), (1.0, alpha))
+    for view in cases.VIEWS:
+        close(getattr(repeated, view)(LAM), getattr(before, view)(LAM), 1e-14)
+
+
 @pytest.mark.parametrize("name", cases.SCHEMES)
 def test_p63_extreme_inputs_stay_in_range(name):
     lam = np.array(EXTREMES)
