@@ -85,7 +85,8 @@ def _claim(data: str, model: str, setting: int, arrays: Arrays) -> Finding | Non
     text = (
         f"{_NAMES[model]} on {data}, Adam, {arrays['updates'][setting]} updates "
         f"({arrays['values'].shape[1]} seeds){_fits(arrays, setting)}: "
-        f"the student lags along the lower direction in {share:.0%} of the pairs (95 % interval {low:.0%} to {high:.0%}){nearly}{raw}; "
+        f"the student lags along the lower direction in {share:.0%} of the pairs "
+        f"(95 % interval {low:.0%} to {high:.0%}){nearly}{raw}; "
         f"{compared}.{_in_the_end(slope)}"
     )
     return Finding(text, holds=more if known else None, value=share, low=low, high=high)

@@ -21,6 +21,7 @@ from theory import checks
 from theory.checks import Array
 
 RANK_TOLERANCE = 1e-6
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +69,10 @@ def eigendirections(
     array([4.5, 0.5])
 
     Raises:
-        ValueError: If the inputs are not finite numbers of at least two axes, none empty.
+        ValueError: If the inputs are not finite numbers of at least two axes, none empty, or the
+            tolerance is not in [0, 1].
     """
+    rank_tolerance = checks.fraction("rank_tolerance", rank_tolerance)
     array = checks.real_array("inputs", inputs)
     if array.ndim < 2 or array.size == 0:
         msg = f"inputs must have shape (..., samples, size) with none empty, got {array.shape}"
@@ -138,9 +141,12 @@ class Projector:
             step: What to call this record; by default records are counted from 0.
 
         Raises:
-            ValueError: If there is no such layer, or its inputs have another size.
+            ValueError: If there is no such layer, its inputs have another size, its weights are not
+                finite, or they are of another shape than at the first record.
         """
         weights = self._weights(model)
+        if self._start is not None:
+            weights = self._as_at_start(weights, self._start[0])
         if self._directions is None:
             self._directions = torch.from_numpy(self.eigen.directions).to(weights)
         on_directions = weights @ self._directions  # (..., h, r): rows of W^T V
@@ -182,6 +188,16 @@ class Projector:
             null_share=null_share,
         )
 
+    def _as_at_start(self, weights: Tensor, start: Tensor) -> Tensor:
+        """On the device and in the precision of the first record; of its shape, or refused."""
+        if weights.shape != start.shape:
+            msg = (
+                f"{self._parameter} must have the shape of the first record, {tuple(start.shape)}, "
+                f"got {tuple(weights.shape)}"
+            )
+            raise ValueError(msg)
+        return weights.to(start)
+
     @torch.no_grad()
     def _weights(self, model: nn.Module | Mapping[str, Tensor]) -> Tensor:
         """The layer's weights, shape (..., h, p); a convolution's are flattened over its window."""
@@ -190,6 +206,11 @@ class Projector:
             msg = f"layer must have a weight among {', '.join(named)}, got {self._parameter!r}"
             raise ValueError(msg)
         weights = named[self._parameter].detach()
+        if not weights.isfinite().all():
+            bad = int((~weights.isfinite()).sum())
+            msg = f"{self._parameter} must be finite; {bad} of {weights.numel()} values are not"
+            raise ValueError(msg)
+        self._refuse_images(model, weights)
         weights = weights.flatten(start_dim=min(self._stacked + 1, weights.ndim - 1))
         size = self.eigen.directions.shape[-2]
         if weights.ndim != self._stacked + 2 or weights.shape[-1] != size:
@@ -199,3 +220,20 @@ class Projector:
             )
             raise ValueError(msg)
         return weights
+
+    def _refuse_images(self, model: nn.Module | Mapping[str, Tensor], weights: Tensor) -> None:
+        """Raise ValueError for a convolution unless the inputs are its flattened patches."""
+        window = weights.shape[self._stacked + 1 :]
+        convolution = len(window) > 1
+        if isinstance(model, nn.Module):
+            layer = model.get_submodule(self._parameter.rpartition(".")[0])
+            convolution = isinstance(layer, CONVOLUTIONS)
+            window = weights.shape[1:] if convolution else window
+        size = self.eigen.directions.shape[-2]
+        if convolution and (window.numel() != size or self.eigen.directions.ndim > 2):
+            msg = (
+                f"{self._parameter} is a convolution, and only dense layers are read on whole "
+                f"images: its inputs must be flattened patches, shape (patches, {window.numel()}), "
+                f"got directions of shape {self.eigen.directions.shape}"
+            )
+            raise ValueError(msg)

@@ -63,9 +63,8 @@ def matched_progress(
         msg = f"teacher and student must have the same directions, got shapes {shapes}"
         raise ValueError(msg)
     points = checks.count("points", points, minimum=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        first = paths[0] / paths[0][-1]
-        second = paths[1] / (paths[1][-1] if own_normalizer else paths[0][-1])
+    first = _normalized(paths[0], paths[0][-1])
+    second = _normalized(paths[1], paths[1][-1] if own_normalizer else paths[0][-1])
     levels = np.arange(1, points + 1) / (points + 1)
     size = first.shape[1]
     log_ratio, area = np.full((2, size, size), np.nan)
@@ -75,10 +74,17 @@ def matched_progress(
             continue
         y_teacher = _at(first, clock, levels * reached)
         y_student = _at(second, clock, levels * reached)
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             log_ratio[clock] = np.log(y_student / y_teacher).mean(axis=0)
         area[clock] = (y_student - y_teacher).mean(axis=0) / reached
     return Matched(np.where(np.isfinite(log_ratio), log_ratio, np.nan), area)
+
+
+def _normalized(paths: Array, ends: Array) -> Array:
+    """Paths in units of ``ends``; a direction that ends where it began has none: nan."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        parts = paths / ends
+    return np.where(np.isfinite(parts).all(axis=0), parts, np.nan)
 
 
 def _at(paths: Array, clock: int, levels: Array) -> Array:

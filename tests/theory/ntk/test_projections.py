@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+import theory.ntk
 from theory.ntk.projections import Projector, eigendirections
 
 
@@ -160,6 +161,49 @@ def test_bad_input():
         Projector(x, layer="0", stacked=1).record(network(9))
     with pytest.raises(ValueError, match="record must be called"):
         Projector(x, layer="0").result()
+
+
+def test_the_package_gives_the_projector():
+    assert theory.ntk.Projector is Projector
+    assert theory.ntk.eigendirections is eigendirections
+    assert set(theory.ntk.__all__) <= set(dir(theory.ntk))
+    with pytest.raises(AttributeError, match="no attribute 'projector'"):
+        _ = theory.ntk.projector
+
+
+def test_whole_images_before_a_convolution_are_refused():
+    model = nn.Sequential(nn.Conv2d(2, 4, 3, bias=False))
+    for images in (torch.randn(5, 2 * 6 * 6), torch.randn(5, 2, 6, 6), torch.randn(4, 2, 3, 3)):
+        with pytest.raises(ValueError, match=r"0\.weight is a convolution, and only dense layers"):
+            Projector(images, layer="0").record(model)
+    grouped = nn.Sequential(nn.Conv2d(2, 4, 3, groups=2, bias=False))
+    with pytest.raises(ValueError, match=r"shape \(patches, 9\)"):
+        Projector(torch.randn(5, 18), layer="0").record(grouped)
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_weights_that_are_not_finite_are_refused(bad):
+    model = network(9)
+    with torch.no_grad():
+        model[0].weight[1, 2] = bad
+    with pytest.raises(ValueError, match=r"0\.weight must be finite; 1 of 45 values are not"):
+        Projector(data(), layer="0").record(model)
+
+
+@pytest.mark.parametrize("tolerance", [-0.1, 1.5, np.nan, "small"])
+def test_a_rank_tolerance_out_of_range_is_refused(tolerance):
+    with pytest.raises(ValueError, match="rank_tolerance must be"):
+        Projector(data(), layer="0", rank_tolerance=tolerance)
+
+
+def test_another_network_midway_is_refused():
+    projector = Projector(data(), layer="0")
+    projector.record(network(9))
+    wider = nn.Sequential(nn.Linear(9, 6, bias=False, dtype=torch.float64))
+    with pytest.raises(ValueError, match=r"shape of the first record, \(5, 9\), got \(6, 9\)"):
+        projector.record(wider)
+    projector.record(network(9).float())
+    assert projector.result().displacements[1].max() < 1e-6
 
 
 @pytest.mark.gpu

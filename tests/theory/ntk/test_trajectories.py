@@ -162,3 +162,19 @@ def test_bad_input():
         pair_mask(good)
     with pytest.raises(ValueError, match="shapes must agree"):
         log_slope([1.0, 2.0], [1.0])
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_direction_that_returns_to_its_start_is_left_out(own):
+    """Its final value is no unit: nan for it, no warning, and nothing else is touched."""
+    teacher = np.array([[0.0, 0.0, 0.0], [0.5, 0.6, 0.3], [0.9, 0.4, 0.2], [1.0, 0.8, 0.0]])
+    student = np.array([[0.0, 0.0, 0.0], [0.5, 0.5, 0.1], [0.9, 0.3, 0.2], [1.0, 0.4, 0.0]])
+    got = matched_progress(teacher, student, own_normalizer=own)
+    want = matched_progress(teacher[:, :2], student[:, :2], own_normalizer=own)
+    np.testing.assert_array_equal(got.log_ratio[:2, :2], want.log_ratio)
+    np.testing.assert_array_equal(got.area[:2, :2], want.area)
+    for table in (got.log_ratio, got.area):
+        assert np.isnan(table[2]).all()
+        assert np.isnan(table[:, 2]).all()
+    found = bias_statistics(teacher, student, [3.0, 2.0, 1.0])
+    assert np.isfinite(found["s1_share"])
