@@ -4,7 +4,7 @@ All from logits, never from probabilities: :math:`1 - p` has no digits left wher
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from theory import checks
 from theory.checks import Array
+from theory.numerics import progress
 from theory.statistics import Interval, blocks, percentile_interval
 
 
@@ -98,7 +99,7 @@ def entropy(logits: ArrayLike) -> Array:
     """
     cost = surprisal(logits)
     with np.errstate(under="ignore"):
-        return np.asarray((np.exp(-cost) * cost).sum(axis=-1))[()]
+        return np.asarray(progress(np.exp(-cost), cost).sum(axis=-1))[()]
 
 
 def kl_divergence(teacher_logits: ArrayLike, student_logits: ArrayLike) -> Array:
@@ -129,7 +130,7 @@ def kl_divergence(teacher_logits: ArrayLike, student_logits: ArrayLike) -> Array
         delta = gap - (share * gap).sum(axis=-1, keepdims=True)
         near = np.log1p((share * _exp_beyond_linear(-delta)).sum(axis=-1))
         # far apart e^-delta overflows where p is tiny; there nothing cancels in the plain sum
-        far = (share * (surprisal(other) - cost)).sum(axis=-1)
+        far = np.where(share > 0, share * (surprisal(other) - cost), 0.0).sum(axis=-1)
     return np.asarray(np.where(np.abs(delta).max(axis=-1) < 500, near, np.maximum(far, 0.0)))[()]
 
 
@@ -219,10 +220,12 @@ def exaggeration_slope(
     x, y = x[chosen], y[chosen]
     if count < 2 or x.min() == x.max():
         return Slope(np.nan, np.nan, count)
-    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        across, up = x - x.mean(), y - y.mean()
-        slope = float((across * up).sum() / (across * across).sum())
-        return Slope(slope, float(y.mean() - slope * x.mean()), count)
+    across, up = _Standard.of(x), _Standard.of(y)
+    with np.errstate(under="ignore", over="ignore"):
+        unit = (across.values * up.values).sum() / (across.values * across.values).sum()
+        intercept = up.mean - unit * (up.spread / across.spread) * across.mean
+        slope = up.per(across, unit)
+        return Slope(float(slope), float(np.ldexp(intercept, up.power)), count)
 
 
 def _pairs(
@@ -282,16 +285,41 @@ def exaggeration_slope_interval(
     times = checks.count("resamples", resamples, minimum=1)
     estimate = exaggeration_slope(x, y, fraction, side).slope
     order = _order(x, side)
-    # centered and scaled, so that sums of squares keep their digits and stay in range
-    (x, run), (y, rise) = _standard(x[order]), _standard(y[order])
+    across, up = _Standard.of(x[order]), _Standard.of(y[order])
     weights = _selections(rng, x.size, count, times)
-    draws = np.concatenate([_weighted_slope(rows, x, y) for rows in weights]) * (rise / run)
-    return percentile_interval(estimate, draws, level, x.size, "pairs bootstrap of the slope")
+    unit = np.concatenate([_weighted_slope(rows, across.values, up.values) for rows in weights])
+    method = "pairs bootstrap of the slope"
+    found = percentile_interval(estimate, unit, level, x.size, method)
+    # quantiles first: slopes of raw values may be out of range
+    low, high = up.per(across, [found.low, found.high])
+    return replace(found, low=float(low), high=float(high))
 
 
-def _standard(values: Array) -> tuple[Array, float]:
-    spread = float(np.abs(values - values.mean()).max()) or 1.0
-    return (values - values.mean()) / spread, spread
+@dataclass(frozen=True, slots=True, eq=False)
+class _Standard:
+    """Centered and scaled, so that sums of squares keep their digits and stay in range."""
+
+    values: Array
+    mean: float
+    spread: float
+    power: int
+    """Mean and spread are in units of 2^power."""
+
+    @classmethod
+    def of(cls, raw: Array) -> "_Standard":
+        power = int(np.frexp(np.abs(raw).max())[1])
+        with np.errstate(under="ignore"):
+            scaled = np.ldexp(raw, -power)
+            mean = float(scaled.mean())
+            centered = scaled - mean
+            spread = float(np.abs(centered).max()) or 1.0
+            return cls(centered / spread, mean, spread, power)
+
+    def per(self, other: "_Standard", unit: ArrayLike) -> Array:
+        """A slope of standard values as one of the raw values."""
+        with np.errstate(under="ignore", over="ignore"):
+            slope = np.asarray(unit) * (self.spread / other.spread)
+            return np.asarray(np.ldexp(slope, self.power - other.power))
 
 
 def _selections(rng: np.random.Generator, size: int, count: int, resamples: int) -> Iterator[Array]:

@@ -155,6 +155,37 @@ def test_selection_counts_and_undefined_slopes():
     assert tied.slope == -5.0
 
 
+@pytest.mark.parametrize("across", [1e-320, 1e-200, 1e-160, 1.0, 1e160, 1e200, 5e307])
+@pytest.mark.parametrize("up", [1e-300, 1e-200, 1.0, 1e200, 5e307])
+def test_the_slope_is_right_at_any_scale(across, up):
+    x, y = np.array([1.0, 2.0, 3.0]) * across, np.array([1.0, 3.0, 2.0]) * up
+    got = exaggeration_slope(x, y, 1.0)
+    with mpmath.workdps(40):
+        X, Y = [list(map(mpmath.mpf, values)) for values in (x, y)]
+        mean = mpmath.fsum(X) / 3
+        slope = mpmath.fsum((a - mean) * b for a, b in zip(X, Y, strict=True))
+        slope /= mpmath.fsum((a - mean) ** 2 for a in X)
+        intercept = float(mpmath.fsum(Y) / 3 - slope * mean)
+    assert got.slope == pytest.approx(float(slope), rel=1e-13, abs=1e-320)
+    assert got.intercept == pytest.approx(intercept, rel=1e-13)
+    interval = exaggeration_slope_interval(
+        x, y, fraction=1.0, rng=np.random.default_rng(0), resamples=20
+    )
+    assert interval.estimate == got.slope
+    assert interval.low <= interval.high
+
+
+def test_logits_at_the_ends_of_the_range():
+    big = 1e308
+    assert entropy([big, -big]) == 0.0
+    assert entropy([big, big, -big]) == pytest.approx(np.log(2))
+    np.testing.assert_array_equal(surprisal([big, -big]), [0.0, np.inf])
+    assert confidence([big, -big], 0) == np.inf
+    assert kl_divergence([big, -big], [big, -big]) == 0.0
+    assert kl_divergence([big, -big], [0.0, 0.0]) == pytest.approx(np.log(2))
+    assert kl_divergence([0.0, 0.0], [big, -big]) == np.inf
+
+
 def test_the_fast_interval_selects_as_a_plain_bootstrap_does():
     rng = np.random.default_rng(0)
     x = rng.standard_normal(60)
