@@ -6,6 +6,9 @@ from numpy.typing import NDArray
 from deep.data.images import Labels
 from theory import checks
 
+CHOICES = ("stratified", "random", "first")
+"""How `choose_rows` can choose."""
+
 
 def flip_labels(
     labels: Labels,
@@ -55,7 +58,7 @@ def choose_rows(
     Raises:
         ValueError: If there are fewer than ``size`` samples, or ``how`` is unknown.
     """
-    checks.choice("how", how, ("stratified", "random", "first"))
+    checks.choice("how", how, CHOICES)
     size = checks.count("size", size, minimum=1)
     if size > len(labels):
         msg = f"size must be at most the {len(labels)} samples there are, got {size}"

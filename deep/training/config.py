@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from deep import data
+from deep.data.noise import CHOICES
 from deep.models import ModelSpec
 from theory import checks
 
@@ -30,11 +32,15 @@ class DataSpec:
     """Of the choice of samples and of the flips."""
 
     def __post_init__(self) -> None:
+        checks.choice("name of the image set", self.name, data.names())
         for name in ("samples", "test_samples"):
             value = getattr(self, name)
             if value is not None:
-                checks.count(name, value, minimum=1)
+                _integer(name, value, minimum=1)
+        checks.choice("choice", self.choice, CHOICES)
         checks.fraction("noise", self.noise)
+        _flag("noise_includes_same", self.noise_includes_same)
+        _integer("seed", self.seed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +65,12 @@ class Supervision:
     def __post_init__(self) -> None:
         kinds = ("labels", "smooth", "teacher", "teacher_confidence")
         checks.choice("kind of supervision", self.kind, kinds)
-        checks.positive("temperature", self.temperature)
+        _positive("temperature", self.temperature)
         checks.choice("factor", self.factor, ("1", "tau", "tau2", "2tau2"))
         checks.fraction("smoothing", self.smoothing)
+        if self.smoothing and self.kind != "smooth":
+            msg = f"smoothing must be 0 unless kind is 'smooth', got {self.smoothing}"
+            raise ValueError(msg)
 
     @property
     def needs_teacher(self) -> bool:
@@ -84,10 +93,13 @@ class Optimizer:
 
     def __post_init__(self) -> None:
         checks.choice("optimizer", self.name, ("adam", "sgd", "gd"))
-        checks.positive("learning_rate", self.learning_rate)
-        checks.count("batch", self.batch, minimum=1)
-        checks.fraction("momentum", self.momentum)
-        checks.nonnegative("weight_decay", self.weight_decay)
+        _positive("learning_rate", self.learning_rate)
+        _integer("batch", self.batch, minimum=1)
+        if not 0 <= checks.scalar("momentum", self.momentum) < 1:
+            msg = f"momentum must be in [0, 1), got {self.momentum}"
+            raise ValueError(msg)
+        _flag("nesterov", self.nesterov)
+        checks.nonnegative("weight_decay", checks.scalar("weight_decay", self.weight_decay))
         if self.nesterov and not self.momentum:
             msg = "momentum must be > 0 with nesterov, got 0"
             raise ValueError(msg)
@@ -136,15 +148,34 @@ class RunConfig:
     """``"float32"`` or ``"float64"``."""
 
     def __post_init__(self) -> None:
-        checks.count("epochs", self.epochs)
+        for name, kind in _PARTS.items():
+            if not isinstance(getattr(self, name), kind):
+                msg = f"{name} must be of type {kind.__name__}, got {getattr(self, name)!r}"
+                raise ValueError(msg)  # noqa: TRY004  # bad input is a ValueError throughout
+        _integer("epochs", self.epochs)
+        _integer("seed", self.seed)
+        _name("stream", self.stream)
         checks.choice("student_init", self.student_init, ("own", "teacher"))
         checks.choice("order", self.order, ("own", "teacher"))
         checks.choice("precision", self.precision, ("float32", "float64"))
         if self.supervision.needs_teacher and self.teacher is None:
             msg = f"teacher must be given for supervision {self.supervision.kind!r}, got None"
             raise ValueError(msg)
-        if self.teacher is not None and self.teacher.data != self.data:
+        if self.teacher is not None:
+            self._check_teacher(self.teacher)
+
+    def _check_teacher(self, teacher: object) -> None:
+        if not isinstance(teacher, RunConfig):
+            msg = f"teacher must be a RunConfig or None, got {teacher!r}"
+            raise ValueError(msg)  # noqa: TRY004  # bad input is a ValueError throughout
+        if teacher.data != self.data:
             msg = "data of teacher and student must be the same samples with the same labels"
+            raise ValueError(msg)
+        if self.student_init == "teacher" and teacher.model != self.model:
+            msg = (
+                "student_init must be 'own' where the student is another network than its teacher, "
+                f"got 'teacher' with {self.model} after {teacher.model}"
+            )
             raise ValueError(msg)
 
     @property
@@ -160,3 +191,35 @@ class RunConfig:
         if self.order == "own":
             return self.stream, self.seed
         return self.teacher.order_key if self.teacher else ("teacher", self.seed)
+
+
+_PARTS = {
+    "model": ModelSpec,
+    "data": DataSpec,
+    "supervision": Supervision,
+    "optimizer": Optimizer,
+}
+
+
+def _integer(name: str, value: object, *, minimum: int = 0) -> None:
+    """Raise ValueError unless ``value`` is an integer >= ``minimum`` and no float."""
+    if isinstance(value, bool | float):
+        msg = f"{name} must be an integer >= {minimum}, got {value!r}"
+        raise ValueError(msg)  # noqa: TRY004  # bad input is a ValueError throughout
+    checks.count(name, value, minimum=minimum)
+
+
+def _positive(name: str, value: float) -> None:
+    checks.positive(name, checks.scalar(name, value))
+
+
+def _flag(name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        msg = f"{name} must be True or False, got {value!r}"
+        raise ValueError(msg)  # noqa: TRY004  # bad input is a ValueError throughout
+
+
+def _name(name: str, value: object) -> None:
+    if not isinstance(value, str) or not value:
+        msg = f"{name} must be a name, got {value!r}"
+        raise ValueError(msg)

@@ -33,6 +33,8 @@ class Trained:
     """On the test samples, shape (m, classes)."""
     history: dict[str, Array]
     """``loss``: mean training loss of each epoch, before each update, shape (epochs,)."""
+    samples: str = ""
+    """Digest of the training images in their order, which a student's must equal; "" if unknown."""
 
 
 def train(
@@ -55,7 +57,8 @@ def train(
         device: A torch device.
 
     Raises:
-        ValueError: If the data are not there, or the loss is not finite.
+        ValueError: If the data are not there, the teacher was trained on other samples, or the loss
+            is not finite.
 
     >>> from deep.training.config import DataSpec
     >>> config = RunConfig(model=models.spec("mlp", width=8), data=DataSpec(samples=32), epochs=3)
@@ -87,7 +90,7 @@ class Run:
             config.supervision,
             task.train_labels,
             task.classes,
-            None if teacher is None else teacher.train_logits,
+            _logits_of(teacher, task) if config.supervision.needs_teacher else None,
         )
         self.targets = torch.from_numpy(targets).to(device=device, dtype=dtype)
 
@@ -143,7 +146,29 @@ class Run:
         refuse_divergence(self.config, losses, train_logits)
         state = self.network.state_dict()
         weights = {name: value.detach().cpu().numpy().copy() for name, value in state.items()}
-        return Trained(weights, train_logits, test_logits, {"loss": losses})
+        history = {"loss": losses}
+        return Trained(weights, train_logits, test_logits, history, self.task.digest())
+
+
+def _logits_of(teacher: Trained | None, task: Task) -> Array | None:
+    """The teacher's training logits.
+
+    Raises:
+        ValueError: If they are not those of the task's samples and classes.
+    """
+    if teacher is None:
+        return None
+    logits, wanted = teacher.train_logits, (len(task.train_labels), task.classes)
+    if logits.shape != wanted:
+        msg = (
+            f"teacher must be trained on the same samples, with logits of shape {wanted}, "
+            f"got {logits.shape}"
+        )
+        raise ValueError(msg)
+    if teacher.samples and teacher.samples != task.digest():
+        msg = "teacher must be trained on the same samples in the same order, got one of others"
+        raise ValueError(msg)
+    return logits
 
 
 def initial_network(config: RunConfig, task: Task) -> Network:

@@ -1,5 +1,6 @@
 """The arrays that a run trains and is judged on: images, given and true labels, targets."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,10 @@ class Task:
     test_labels: Labels
     """Never flipped, shape (m,)."""
     classes: int
+
+    def digest(self) -> str:
+        """What tells the training images, in their order, from others."""
+        return hashlib.sha256(self.train_inputs.tobytes()).hexdigest()
 
 
 def make_task(spec: DataSpec, *, root: Path | str | None = None) -> Task:

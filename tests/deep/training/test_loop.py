@@ -7,6 +7,7 @@ import torch
 from deep import models
 from deep.losses import FACTORS, temperature_factor, tempered_cross_entropy
 from deep.training.config import DataSpec, Optimizer, RunConfig, Supervision
+from deep.training.ensembles import train_together
 from deep.training.loop import initial_network, train
 from deep.training.task import make_targets, make_task, softmax
 
@@ -176,7 +177,23 @@ def test_divergence_is_refused():
         ({"order": "mine"}, "order must be one of"),
         ({"precision": "half"}, "precision must be one of"),
         ({"epochs": -1}, "epochs must be an integer >= 0"),
+        ({"epochs": 2.5}, "epochs must be an integer >= 0, got 2.5"),
+        ({"seed": "x"}, "seed must be"),
+        ({"seed": np.nan}, "seed must be"),
+        ({"stream": ""}, "stream must be a name, got ''"),
+        ({"stream": 3}, "stream must be a name, got 3"),
+        ({"model": "mlp"}, "model must be of type ModelSpec, got 'mlp'"),
+        ({"data": "digits"}, "data must be of type DataSpec"),
+        ({"optimizer": "adam"}, "optimizer must be of type Optimizer"),
+        ({"teacher": "a big one"}, "teacher must be a RunConfig or None, got 'a big one'"),
         ({"teacher": replace(TEACHER, data=DataSpec())}, "must be the same samples"),
+        (
+            {
+                "teacher": replace(TEACHER, model=models.spec("mlp", width=8)),
+                "student_init": "teacher",
+            },
+            "student_init must be 'own' where the student is another network",
+        ),
     ],
 )
 def test_bad_runs(change, message):
@@ -196,6 +213,21 @@ def test_bad_runs(change, message):
         (lambda: Optimizer(name="sgd", nesterov=True), "momentum must be > 0 with nesterov"),
         (lambda: DataSpec(samples=0), "samples must be an integer >= 1"),
         (lambda: DataSpec(noise=1.1), "noise must be in"),
+        (lambda: DataSpec(name="zz"), "name of the image set must be one of 'digits'"),
+        (lambda: DataSpec(choice="zz"), "choice must be one of 'stratified'"),
+        (lambda: DataSpec(seed="x"), "seed must be"),
+        (lambda: DataSpec(seed=np.nan), "seed must be"),
+        (lambda: DataSpec(seed=-1), "seed must be an integer >= 0, got -1"),
+        (lambda: DataSpec(samples=20.0), "samples must be an integer >= 1, got 20.0"),
+        (lambda: DataSpec(noise_includes_same="no"), "noise_includes_same must be True or False"),
+        (lambda: Optimizer(name="sgd", momentum=1.0), r"momentum must be in \[0, 1\), got 1.0"),
+        (lambda: Optimizer(name="sgd", momentum=np.nan), "momentum must be finite"),
+        (lambda: Optimizer(batch=2.5), "batch must be an integer >= 1"),
+        (lambda: Optimizer(learning_rate=[0.1, 0.2]), "learning_rate must be one number"),
+        (lambda: Optimizer(weight_decay=-1.0), "weight_decay must be >= 0"),
+        (lambda: Optimizer(nesterov=1), "nesterov must be True or False, got 1"),
+        (lambda: Supervision(smoothing=0.1), "smoothing must be 0 unless kind is 'smooth'"),
+        (lambda: Supervision(temperature=np.inf), "temperature must be finite"),
         (lambda: make_task(DataSpec(samples=2000)), "at most the 1442 samples there are"),
         (
             lambda: make_targets(Supervision(kind="teacher"), np.array([0]), 3, None),
@@ -206,6 +238,28 @@ def test_bad_runs(change, message):
 def test_bad_input(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (replace(DATA, samples=30), r"logits of shape \(40, 10\), got \(30, 10\)"),
+        (replace(DATA, seed=1), "same samples in the same order"),
+    ],
+)
+def test_a_teacher_of_other_samples_is_refused(data, message):
+    other = train(replace(TEACHER, data=data))
+    for make in (
+        lambda: train(STUDENT, teacher=other),
+        lambda: train_together([STUDENT], teachers=[other]),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make()
+
+
+def test_another_network_may_learn_from_the_teacher_with_its_own_start():
+    taught = replace(STUDENT, model=models.spec("mlp", width=4), student_init="own")
+    assert train(taught, teacher=train(TEACHER)).train_logits.shape == (40, 10)
 
 
 @pytest.mark.gpu
