@@ -403,6 +403,9 @@ ROWS = np.array([[1.0, 0.0], [0.0, 1.0]])
         ({"initial": np.zeros(2)}, "initial must have shape"),
         ({"temperature": 0.0}, "temperature must be > 0"),
         ({"temperature": np.inf}, "temperature must be finite"),
+        ({"temperature": [1.0, 2.0]}, "temperature must be one number"),
+        ({"temperature": 1e-200}, "temperature must be between"),
+        ({"kernel": Spectrum.from_data(1e160 * EYE)}, "eigenvalues of the kernel must be finite"),
         ({"test_kernel": np.ones((1, 3))}, "test_kernel must have one column"),
         ({"test_kernel": EYE, "initial": EYE}, "test_initial must be given"),
         ({"test_kernel": EYE, "test_initial": np.zeros((3, 2))}, "test_initial must have shape"),
@@ -453,3 +456,33 @@ def test_a_test_kernel_that_sees_null_directions_is_refused(call):
     call(thin, [[0.5, 0.5]])
     with pytest.raises(ValueError, match="null directions"):
         call(thin, [[0.5, 0.4]])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "temperature", "says"),
+    [
+        (([[1, 2, 3]], [[0.5, 0.5]]), 1.0, r"same rows and classes .* \(1, 3\) and \(1, 2\)"),
+        (([1, 2], [0.5, 0.5]), 1.0, r"outputs must have shape \(\.\.\., n, K\)"),
+        ((np.zeros((0, 2)), np.zeros((0, 2))), 1.0, "outputs must have shape"),
+        (([[1, 2]], [[0.5, 0.5]]), [1, 2], "temperature must be one number"),
+        (([[1, 2]], [[0.5, 0.5]]), 0.0, "temperature must be > 0"),
+    ],
+)
+def test_bad_cross_entropies_are_refused(arguments, temperature, says):
+    with pytest.raises(ValueError, match=says):
+        cross_entropy(*arguments, temperature=temperature)
+
+
+def test_cross_entropy_at_the_ends_of_the_range():
+    assert cross_entropy([[1e308, -1e308]], [[1.0, 0.0]]) == 0.0
+    assert cross_entropy([[1e308, 1e308]], [[1.0, 0.0]], temperature=1e-5) == pytest.approx(
+        np.log(2)
+    )
+    assert cross_entropy([[1e300, 0.0]], [[0.0, 1.0]], temperature=1e5) == pytest.approx(1e295)
+
+
+def test_bad_tolerances_and_filters_are_refused():
+    with pytest.raises(ValueError, match="tolerance must be one number"):
+        minimize_cross_entropy(EYE, ROWS, tolerance=[1.0, 2.0])
+    with pytest.raises(ValueError, match="filter must be a filter"):
+        kernel_predictions(EYE, "flow", ROWS)

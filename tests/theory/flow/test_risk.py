@@ -345,6 +345,8 @@ def test_excess_risk_in_the_data_own_distribution_is_the_denoising_risk():
         ({"covariance": [[1.0, 0.5], [0.0, 1.0]]}, "symmetric"),
         ({"covariance": [[1.0, 2.0], [2.0, 1.0]]}, "positive semi-definite"),
         ({"covariance": [[1.0, np.nan], [2.0, 1.0]]}, "covariance must be finite"),
+        ({"spectrum": np.eye(2)}, "spectrum must be Spectrum.from_data"),
+        ({"filter": "flow"}, "filter must be a filter of theory.flow.filters, got str"),
     ],
 )
 def test_bad_test_risk_problems_are_refused(change, says):
@@ -356,3 +358,50 @@ def test_bad_test_risk_problems_are_refused(change, says):
     }
     with pytest.raises(ValueError, match=says):
         risk.excess_risk(**(good | change))
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (
+            lambda: risk.wiener_gain([1, 2, 3], [1, 2]),
+            r"signal_energy \(3,\), noise_variance \(2,\)",
+        ),
+        (lambda: risk.wiener_excess([1, 2, 3], [1, 2], 1.0), r"gain \(3,\), signal_energy \(2,\)"),
+        (lambda: risk.wiener_excess([], [], 1.0), "at least one mode, got gain, signal_energy"),
+        (lambda: risk.mode_stopping_time([1, 2, 3], [1, 2], 1.0), r"eigenvalues \(3,\), signal"),
+        (lambda: risk.training_error([1, 2], [1, 1], [1, 2, 3]), r"noise_variance \(3,\)"),
+        (lambda: risk.denoising_risk([[1, 2]] * 3, [1, 1], 1.0, off_span=[1, 2]), "off_span"),
+        (lambda: risk.training_error([[1, 2]] * 3, [1, 1], 1.0, off_span=[1, 2]), "off_span"),
+        (lambda: risk.dominating_time([1, 2, 3], [1, 2]), r"effective_times \(3,\), mode_times"),
+        (lambda: risk.dominating_time([], []), "at least one mode, got effective_times"),
+        (lambda: risk.dominating_time("x", [1.0]), "effective_times must be an array of real"),
+        (lambda: risk.dominating_time([1], [1, 2], eigenvalues=[1, 2, 3]), r"eigenvalues \(3,\)"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused_by_name(call, says):
+    with pytest.raises(ValueError, match=says):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"coupling": [1, 2, 3]}, "coupling must have shape"),
+        ({"coupling": np.ones((2, 2))}, "shapes must agree, got coupling"),
+        ({"weight_gain": [[1, 1]] * 3, "shortfall": [[1, 1]] * 2}, r"weight_gain \(3, 2\)"),
+        ({"weight_gain": [1, 1, 1]}, "last axis of 2 modes"),
+        ({"weight_gain": [[1, 1]] * 2, "noise_variance": [1, 2, 3]}, r"noise_variance \(3,\)"),
+        ({"weight_gain": [[1, 1]] * 2, "off_span": [1, 2, 3]}, r"off_span \(3,\)"),
+    ],
+)
+def test_bad_risks_in_a_basis_are_refused_by_name(change, says):
+    good = {
+        "shortfall": [0.5, 1.0],
+        "weight_gain": [0.5, 0.0],
+        "components": [2.0, 1.0],
+        "noise_variance": 1.0,
+        "metric": np.eye(2),
+    }
+    with pytest.raises(ValueError, match=says):
+        risk.excess_risk_in_basis(**(good | change))

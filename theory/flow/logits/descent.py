@@ -130,7 +130,7 @@ def minimize_cross_entropy(
     start = start_from("initial", initial, rows.shape)
     tau, _ = scales(temperature, "1")
     limit = checks.count("max_steps", max_steps)
-    small = float(checks.positive("tolerance", tolerance))
+    small = float(checks.positive("tolerance", checks.scalar("tolerance", tolerance)))
     test = None if test_kernel is None else null_free_modes(spectrum, test_kernel)
     if test is not None:
         need_both(initial, test_initial)

@@ -8,13 +8,16 @@ from theory.checks import Array
 from theory.flow.filters import Filter
 from theory.flow.spectrum import EPS, Spectrum
 from theory.labels.confidence import surprisal
+from theory.numerics import progress
 
 FACTORS = ("1", "tau2")
 
 
 def as_spectrum(kernel: ArrayLike | Spectrum) -> Spectrum:
     """The spectrum of a kernel, or the one given."""
-    return kernel if isinstance(kernel, Spectrum) else Spectrum.from_kernel(kernel)
+    spectrum = kernel if isinstance(kernel, Spectrum) else Spectrum.from_kernel(kernel)
+    checks.nonnegative("eigenvalues of the kernel", spectrum.eigenvalues)
+    return spectrum
 
 
 def null_free_modes(spectrum: Spectrum, test_kernel: ArrayLike) -> Array:
@@ -106,6 +109,10 @@ def kernel_predictions(
         >>> fit.round(6), test.round(6)
         (array([1., 2.]), array([3.]))
     """
+    is_filter = isinstance(filter, Filter)
+    if not is_filter:
+        msg = f"filter must be a filter of theory.flow.filters, got {type(filter).__name__}"
+        raise ValueError(msg)
     spectrum = as_spectrum(kernel)
     labels = checks.columns("targets", targets, len(spectrum.left), of="sample of the kernel")
     start = start_from("initial", initial, labels.shape)
@@ -156,14 +163,27 @@ def cross_entropy(outputs: ArrayLike, targets: ArrayLike, *, temperature: float 
         1.9287498479639178e-22
     """
     logits = checks.real_array("outputs", outputs)
-    rows = soft_targets(targets, logits.shape[-2] if logits.ndim > 1 else -1)
-    return mean_loss(logits, rows, float(checks.positive("temperature", temperature)))
+    if logits.ndim < 2 or logits.shape[-2] == 0:
+        msg = f"outputs must have shape (..., n, K), a row for each sample, got {logits.shape}"
+        raise ValueError(msg)
+    rows = soft_targets(targets, logits.shape[-2])
+    if logits.shape[-2:] != rows.shape:
+        msg = (
+            "outputs and targets must have the same rows and classes as their last two axes, got "
+            f"{logits.shape} and {rows.shape}"
+        )
+        raise ValueError(msg)
+    tau = checks.positive("temperature", checks.scalar("temperature", temperature))
+    return mean_loss(logits, rows, float(tau))
 
 
 def mean_loss(logits: Array, rows: Array, temperature: float) -> Array:
     """``cross_entropy`` of checked arguments."""
-    cost = surprisal(logits / temperature)
-    return np.asarray(np.where(rows > 0, rows * cost, 0.0).sum(axis=-1).mean(axis=-1))[()]
+    # differences first: they are in range more often than the logits over the temperature
+    with np.errstate(over="ignore"):
+        below = (logits - logits.max(axis=-1, keepdims=True)) / temperature
+    cost = surprisal(np.maximum(below, -np.finfo(np.float64).max))
+    return np.asarray(progress(rows, cost).sum(axis=-1).mean(axis=-1))[()]
 
 
 def residual(logits: Array, rows: Array, temperature: float = 1.0) -> Array:
@@ -184,4 +204,7 @@ def scales(temperature: float, factor: str) -> tuple[float, float]:
     r""":math:`\tau` and :math:`c_\tau`."""
     tau = float(checks.positive("temperature", checks.scalar("temperature", temperature)))
     checks.choice("factor", factor, FACTORS)
+    if not 1e-150 < tau < 1e150:
+        msg = f"temperature must be between 1e-150 and 1e150, so that it has a square, got {tau:g}"
+        raise ValueError(msg)
     return tau, 1.0 if factor == "1" else tau * tau

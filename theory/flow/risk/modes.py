@@ -12,14 +12,19 @@ from theory import checks
 from theory.checks import Array
 
 
-def _broadcast(**arrays: Array) -> tuple[Array, ...]:
-    """The arrays, broadcast against each other, with a last axis of at least one mode."""
+def agree(**arrays: np.ndarray) -> tuple[Array, ...]:
+    """The arrays, broadcast against each other."""
     try:
-        spread = np.broadcast_arrays(*(np.atleast_1d(array) for array in arrays.values()))
+        return tuple(np.broadcast_arrays(*arrays.values()))
     except ValueError:
         listed = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
         msg = f"shapes must broadcast, modes along the last axis, got {listed}"
         raise ValueError(msg) from None
+
+
+def agree_in_modes(**arrays: np.ndarray) -> tuple[Array, ...]:
+    """The arrays, broadcast against each other, with a last axis of at least one mode."""
+    spread = agree(**{name: np.atleast_1d(array) for name, array in arrays.items()})
     if spread[0].shape[-1] == 0:
         msg = f"there must be at least one mode, got {', '.join(arrays)} of no modes"
         raise ValueError(msg)
@@ -73,12 +78,12 @@ def denoising_risk(
     energy = checks.nonnegative("signal_energy", signal_energy)
     noise = checks.nonnegative("noise_variance", noise_variance)
     short = _shortfall(gain, shortfall)
-    gain, short, energy, noise = _broadcast(
+    gain, short, energy, noise = agree_in_modes(
         gain=gain, shortfall=short, signal_energy=energy, noise_variance=noise
     )
     with np.errstate(over="ignore", under="ignore"):
         total = (short**2 * energy + noise * gain**2).sum(axis=-1)
-        outside = checks.nonnegative("off_span", off_span)
+        total, outside = agree(risks=total, off_span=checks.nonnegative("off_span", off_span))
         return np.asarray((total + outside) / _samples(samples, gain.shape[-1]))[()]
 
 
@@ -125,7 +130,9 @@ def training_error(
     energy = checks.nonnegative("signal_energy", signal_energy)
     noise = np.atleast_1d(checks.nonnegative("noise_variance", noise_variance))
     short = _shortfall(gain, shortfall)
-    (short, total) = _broadcast(shortfall=short, total=energy + noise)
+    short, energy, spread = agree_in_modes(
+        shortfall=short, signal_energy=energy, noise_variance=noise
+    )
     modes = short.shape[-1]
     count = _samples(samples, modes)
     if count < modes or noise.shape[-1] != 1:
@@ -134,9 +141,10 @@ def training_error(
             f"in all of them, got samples={count}, noise_variance of shape {noise.shape}"
         )
         raise ValueError(msg)
-    outside = checks.nonnegative("off_span", off_span) + (count - modes) * noise[..., 0]
     with np.errstate(over="ignore", under="ignore"):
-        return np.asarray(((short**2 * total).sum(axis=-1) + outside) / count)[()]
+        error = (short**2 * (energy + spread)).sum(axis=-1) + (count - modes) * noise[..., 0]
+        error, outside = agree(errors=error, off_span=checks.nonnegative("off_span", off_span))
+        return np.asarray((error + outside) / count)[()]
 
 
 def wiener_gain(signal_energy: ArrayLike, noise_variance: ArrayLike) -> Array:
@@ -151,6 +159,7 @@ def wiener_gain(signal_energy: ArrayLike, noise_variance: ArrayLike) -> Array:
     """
     energy = checks.nonnegative("signal_energy", signal_energy)
     noise = checks.nonnegative("noise_variance", noise_variance)
+    energy, noise = agree(signal_energy=energy, noise_variance=noise)
     # the quotient of the smaller by the larger neither overflows nor loses a small gain
     with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
         low = energy / noise
@@ -174,11 +183,14 @@ def wiener_excess(
         0.35
     """
     gain = checks.real_array("gain", gain)
-    best = wiener_gain(signal_energy, noise_variance)
-    total = np.asarray(signal_energy, dtype=np.float64) + np.asarray(noise_variance)
-    (gap, total) = _broadcast(gain=np.asarray(gain - best), total=total)
+    energy = checks.nonnegative("signal_energy", signal_energy)
+    noise = checks.nonnegative("noise_variance", noise_variance)
+    gain, energy, noise = agree_in_modes(gain=gain, signal_energy=energy, noise_variance=noise)
+    gap = gain - wiener_gain(energy, noise)
     with np.errstate(over="ignore", under="ignore"):
-        return np.asarray((total * gap**2).sum(axis=-1) / _samples(samples, gap.shape[-1]))[()]
+        return np.asarray(
+            ((energy + noise) * gap**2).sum(axis=-1) / _samples(samples, gap.shape[-1])
+        )[()]
 
 
 def log_noise_ratio(signal_energy: Array, noise_variance: Array) -> Array:
@@ -212,7 +224,7 @@ def mode_stopping_time(
     rate = checks.nonnegative("eigenvalues", eigenvalues)
     energy = checks.nonnegative("signal_energy", signal_energy)
     noise = checks.nonnegative("noise_variance", noise_variance)
-    rate, energy, noise = np.broadcast_arrays(rate, energy, noise)
+    rate, energy, noise = agree(eigenvalues=rate, signal_energy=energy, noise_variance=noise)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
         stop = log_noise_ratio(energy, noise) / rate
         # ln(1 + r) = r to the last digit, but r = c^2 / sigma^2 itself may underflow

@@ -29,7 +29,7 @@ from numpy.typing import ArrayLike
 
 from theory import checks
 from theory.checks import Array
-from theory.flow.risk.modes import _broadcast, log_noise_ratio
+from theory.flow.risk.modes import agree_in_modes, log_noise_ratio
 from theory.numerics import LN2, phi, progress
 
 _FIRST_INTERVALS = 24
@@ -74,7 +74,9 @@ def optimal_stopping_time(
     rate = checks.nonnegative("eigenvalues", eigenvalues)
     energy = checks.nonnegative("signal_energy", signal_energy)
     noise = checks.nonnegative("noise_variance", noise_variance)
-    rate, energy, noise = _broadcast(eigenvalues=rate, signal_energy=energy, noise_variance=noise)
+    rate, energy, noise = agree_in_modes(
+        eigenvalues=rate, signal_energy=energy, noise_variance=noise
+    )
     shape = rate.shape[:-1]
     rate, energy, noise = (array.reshape(-1, rate.shape[-1]) for array in (rate, energy, noise))
     moving = (rate > 0) & (energy > 0)

@@ -4,18 +4,20 @@ Filtered weights are :math:`V \operatorname{diag}(g_i/s_i) U^\top y`. The ratio 
 the filter's rate :math:`g/\lambda`, which is finite where s is 0.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from theory import checks
 from theory.checks import Array
+from theory.flow.risk.modes import agree
 from theory.flow.spectrum import EPS, Spectrum
 from theory.numerics import progress
 from theory.statements import states
 
 
+@runtime_checkable
 class SpectralFilter(Protocol):
     """What a filter must answer, as in ``theory.flow.filters``."""
 
@@ -73,6 +75,9 @@ def excess_risk(
         >>> excess_risk(spectrum, GradientFlow(np.inf), [1.0, 1.0], 0.5)
         0.625
     """
+    _need("spectrum", spectrum, "Spectrum.from_data(X)", holds=isinstance(spectrum, Spectrum))
+    is_filter = isinstance(filter, SpectralFilter)
+    _need("filter", filter, "a filter of theory.flow.filters", holds=is_filter)
     basis, singular = spectrum.weight_modes()
     target = checks.columns("coefficients", coefficients, len(basis), of="feature of X")
     target = target.reshape(len(basis), -1)
@@ -98,6 +103,12 @@ def excess_risk(
             off_span=float(np.sum(rest * (rest if population is None else population @ rest))),
         )
     )
+
+
+def _need(name: str, value: object, wanted: str, *, holds: bool) -> None:
+    if not holds:
+        msg = f"{name} must be {wanted}, got {type(value).__name__}"
+        raise ValueError(msg)
 
 
 def _project(population: Array | None, basis: Array, rest: Array) -> tuple[Array, Array | None]:
@@ -147,19 +158,27 @@ def excess_risk_in_basis(
             f"got {short.shape} and {scaled.shape}"
         )
         raise ValueError(msg)
+    short, scaled = agree(shortfall=short, weight_gain=scaled)
     with np.errstate(over="ignore", under="ignore"):
         missing = np.moveaxis(short[..., None] * parts, -1, 0)
         bias = ((missing @ inner) * missing).sum(axis=(0, -1))
         if coupling is not None:
-            pull = checks.real_array("coupling", coupling).reshape(parts.shape)
+            pull = checks.columns("coupling", coupling, len(inner), of="mode")
+            pull = pull.reshape(len(inner), -1)
+            checks.same_shape(coupling=pull, components=parts)
             bias = bias + 2 * sum(
                 part @ column for part, column in zip(missing, pull.T, strict=True)
             )
         spread = np.diag(inner)
         # a direction that the test inputs do not see costs nothing, however large its weight
         variance = progress(scaled**2, spread).sum(axis=-1)
-        total = bias + progress(variance, checks.nonnegative("noise_variance", noise_variance))
-    return np.asarray(total + checks.nonnegative("off_span", off_span))[()]
+        bias, variance, noise, outside = agree(
+            risks=np.asarray(bias),
+            variances=np.asarray(variance),
+            noise_variance=checks.nonnegative("noise_variance", noise_variance),
+            off_span=checks.nonnegative("off_span", off_span),
+        )
+        return np.asarray(bias + progress(variance, noise) + outside)[()]
 
 
 def _covariance(value: ArrayLike, features: int) -> Array:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from theory import checks
 from theory.checks import Array
-from theory.flow.risk.modes import mode_stopping_time, wiener_gain
+from theory.flow.risk.modes import agree_in_modes, mode_stopping_time, wiener_gain
 from theory.flow.risk.stopping import optimal_stopping_time
 from theory.flow.risk.transfer import is_separable
 from theory.numerics import phi, progress
@@ -281,12 +281,13 @@ def dominating_time(
         >>> dominating_time([[3.0, 2.0], [2.0, 9.0]], [1.6, 6.9])
         array([ 2., nan])
     """
-    reached = np.asarray(effective_times, dtype=np.float64)
-    unknown = np.isnan(reached)
-    reached = checks.times("effective_times", np.where(unknown, 0.0, reached))
-    best = checks.times("mode_times", mode_times)
-    moving = np.True_ if eigenvalues is None else checks.nonnegative("eigenvalues", eigenvalues) > 0
-    reached, best, unknown, moving = np.broadcast_arrays(reached, best, unknown, moving)
+    reached, best, rate = agree_in_modes(
+        effective_times=_times_or_nan("effective_times", effective_times),
+        mode_times=checks.times("mode_times", mode_times),
+        eigenvalues=checks.nonnegative("eigenvalues", 1.0 if eigenvalues is None else eigenvalues),
+    )
+    moving, unknown = rate > 0, np.isnan(reached)
+    reached = np.where(unknown, 0.0, reached)
     low = np.where(moving, np.minimum(reached, best), 0.0).max(axis=-1)
     high = np.where(moving, np.maximum(reached, best), np.inf).min(axis=-1)
     # where the filter stops every direction too early, the latest time that is not too late
@@ -294,6 +295,14 @@ def dominating_time(
     late = (~moving | (reached >= best)).all(axis=-1)
     exists = _not_above(low, high) & ~(unknown & moving).any(axis=-1)
     return np.where(exists, np.where(early & ~late, high, low), np.nan)[()]
+
+
+def _times_or_nan(name: str, value: ArrayLike) -> Array:
+    raw = np.asarray(value)
+    if raw.dtype.kind != "f":
+        return checks.times(name, value)
+    unknown = np.isnan(raw)
+    return np.where(unknown, np.nan, checks.times(name, np.where(unknown, 0.0, raw)))
 
 
 def _not_above(low: Array, high: Array) -> np.ndarray:
