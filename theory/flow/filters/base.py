@@ -101,6 +101,15 @@ class Filter(ABC):
             fast = -log_shortfall / lam
         return np.where(legal, np.where(small | (lam == 0), slow, fast), np.nan)
 
+    def _told(self, lam: Array, logarithm: Array) -> Array:
+        """The logarithm of the shortfall where parts that overshoot 1 leave it undefined."""
+        lost = np.isnan(logarithm)
+        if not lost.any():
+            return logarithm
+        shortfall = self._shortfall(lam)
+        told = np.where(shortfall >= 0, log(np.maximum(shortfall, 0.0)), np.nan)
+        return np.where(lost, told, logarithm)
+
     def _map(self, view: Callable[[Array], Array], eigenvalues: ArrayLike) -> Array:
         lam = checks.nonnegative("eigenvalues", eigenvalues)
         self.check_eigenvalues(lam)
@@ -169,10 +178,15 @@ class Composed(Filter):
         return self.form._effective_time(lam)
 
 
-def _require_filters(parts: tuple[Filter, ...], name: str) -> None:
-    if not parts or not all(isinstance(part, Filter) for part in parts):
-        msg = f"{name} must be one or more filters, got {parts!r}"
+def _filters(parts: object, name: str) -> tuple[Filter, ...]:
+    """A checked tuple of filters."""
+    if not isinstance(parts, tuple | list) or not parts:
+        msg = f"{name} must be a sequence of one or more filters, got {parts!r}"
         raise ValueError(msg)
+    if not all(isinstance(part, Filter) for part in parts):
+        msg = f"{name} must all be filters, got {parts!r}"
+        raise ValueError(msg)
+    return tuple(parts)
 
 
 @states(
@@ -197,8 +211,7 @@ class Product(Filter):
     """The factors, in any order."""
 
     def __post_init__(self) -> None:
-        put(self, filters=tuple(self.filters))
-        _require_filters(self.filters, "filters")
+        put(self, filters=_filters(self.filters, "filters"))
 
     def check_eigenvalues(self, eigenvalues: Array) -> None:
         """Raise ValueError where a factor does not converge."""
@@ -224,7 +237,7 @@ class Product(Filter):
             with np.errstate(invalid="ignore"):  # factors outside [0, 1] have no such logarithm
                 large = np.logaddexp(large, log(np.maximum(gain, 0.0)) + part._log_shortfall(lam))
             gain = gain * part._gain(lam)
-        return log_of_shortfall(gain, large)
+        return log_of_shortfall(gain, self._told(lam, large))
 
     def _rate(self, lam: Array) -> Array:
         gain, rate = self.filters[0]._gain(lam), self.filters[0]._rate(lam)
@@ -272,7 +285,7 @@ class Parallel(Filter):
     """The other phase."""
 
     def __post_init__(self) -> None:
-        _require_filters((self.first, self.second), "first and second")
+        _filters((self.first, self.second), "first and second")
 
     def check_eigenvalues(self, eigenvalues: Array) -> None:
         """Raise ValueError where a phase does not converge."""
@@ -286,7 +299,7 @@ class Parallel(Filter):
         return self.first._shortfall(lam) * self.second._shortfall(lam)
 
     def _log_shortfall(self, lam: Array) -> Array:
-        return self.first._log_shortfall(lam) + self.second._log_shortfall(lam)
+        return self._told(lam, self.first._log_shortfall(lam) + self.second._log_shortfall(lam))
 
     def _rate(self, lam: Array) -> Array:
         return self.first._rate(lam) + self.first._shortfall(lam) * self.second._rate(lam)
@@ -311,8 +324,7 @@ class Mixture(Filter):
     """Their weights, >= 0, with a sum of at most 1."""
 
     def __post_init__(self) -> None:
-        put(self, filters=tuple(self.filters))
-        _require_filters(self.filters, "filters")
+        put(self, filters=_filters(self.filters, "filters"))
         weights = checks.unit_interval("weights", self.weights)
         if weights.shape != (len(self.filters),) or weights.sum() > 1 + 1e-12:
             msg = (
@@ -349,8 +361,9 @@ class Mixture(Filter):
     def _log_shortfall(self, lam: Array) -> Array:
         large = np.full_like(lam, log(self._idle))
         for weight, part in self._live:
-            large = np.logaddexp(large, np.log(weight) + part._log_shortfall(lam))
-        return log_of_shortfall(self._gain(lam), large)
+            with np.errstate(invalid="ignore"):  # parts beyond 1 have no such logarithm
+                large = np.logaddexp(large, np.log(weight) + part._log_shortfall(lam))
+        return log_of_shortfall(self._gain(lam), self._told(lam, large))
 
     def _rate(self, lam: Array) -> Array:
         rates = [weight * part._rate(lam) for weight, part in self._live]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from theory import checks
 from theory.checks import Array
@@ -13,12 +14,21 @@ from theory.numerics import LN2, phi, progress
 SERIES_TERMS = 22
 # up to so many steps a recursion is faster than a power of the step's matrix
 SHORT = 64
+# beyond so many a recursion takes too long even where it is the more accurate of the two
+LONG = 100_000
 
 
 def _step_size(value: float) -> float:
     size = checks.scalar("step_size", value)
     checks.nonnegative("step_size", size)
     return size
+
+
+def _flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        msg = f"{name} must be True or False, got {value!r}"
+        raise ValueError(msg)  # noqa: TRY004  # bad input is a ValueError throughout
+    return bool(value)
 
 
 def _require_stable(lam: Array, step_size: float, bound: float, rule: str) -> None:
@@ -76,6 +86,7 @@ class GradientDescent(Filter):
             step_size=_step_size(self.step_size),
             steps=checks.count("steps", self.steps),
             momentum=momentum,
+            nesterov=_flag("nesterov", self.nesterov),
             start=checks.choice("start", self.start, ("torch", "textbook")),
         )
 
@@ -144,20 +155,55 @@ class GradientDescent(Filter):
         """The gain over x = eta lambda, by a recursion that starts at zero with a unit push."""
         first, b, c = self._coefficients(x)
         if self.steps <= SHORT:
-            gain, velocity = np.zeros_like(x), np.zeros_like(x)
-            for _ in range(self.steps):
-                force = 1.0 - x * gain
-                gain, velocity = gain + first * force + b * velocity, force + c * velocity
-            return gain
+            return self._learned_in_turn(x)
         step = np.array([[1.0 - first * x, b], [-x, c]])
-        return np.asarray(affine_power(step, np.array([first, np.ones_like(x)]), self.steps)[0])
+        learned: Array = affine_power(step, np.array([first, np.ones_like(x)]), self.steps)[0]
+        near = _fragile(step, self.steps)
+        if near.any():
+            learned[near] = self._learned_in_turn(x[near])
+        return learned
+
+    def _learned_in_turn(self, x: Array) -> Array:
+        first, b, c = self._coefficients(x)
+        gain, velocity = np.zeros_like(x), np.zeros_like(x)
+        for _ in range(self.steps):
+            force = 1.0 - x * gain
+            gain, velocity = gain + first * force + b * velocity, force + c * velocity
+        return gain
 
     def _error(self, lam: Array) -> tuple[Array, Array]:
         """Mantissa of the error and the binary logarithm of its scale."""
         x = self.step_size * lam
         first, b, c = self._coefficients(x)
-        power, scale = matrix_power(np.array([[1.0 - first * x, -b], [x, c]]), self.steps)
-        return power[0, 0], scale
+        step = np.array([[1.0 - first * x, -b], [x, c]])
+        power, scale = matrix_power(step, self.steps)
+        error = power[0, 0]
+        near = _fragile(step, self.steps)
+        if near.any():
+            error[near], scale[near] = self._error_in_turn(step[:, :, near])
+        return error, scale
+
+    def _error_in_turn(self, step: Array) -> tuple[Array, Array]:
+        error, velocity = np.ones_like(step[0, 0]), np.zeros_like(step[0, 0])
+        scale = np.zeros_like(error)
+        for index in range(self.steps):
+            error, velocity = (
+                step[0, 0] * error + step[0, 1] * velocity,
+                step[1, 0] * error + step[1, 1] * velocity,
+            )
+            if index % SHORT == 0:  # by a power of two, before anything underflows
+                shift = np.frexp(np.maximum(np.abs(error), np.abs(velocity)))[1]
+                error, velocity = np.ldexp(error, -shift), np.ldexp(velocity, -shift)
+                scale += shift
+        return error, scale
+
+
+def _fragile(step: Array, steps: int) -> NDArray[np.bool_]:
+    """Where squaring steps loses digits: large steps whose two negative roots nearly coincide."""
+    trace = step[0, 0] + step[1, 1]
+    determinant = step[0, 0] * step[1, 1] - step[0, 1] * step[1, 0]
+    nearly_double = np.abs(trace**2 - 4.0 * determinant) < 0.1 * trace**2
+    return np.asarray((trace < 0) & nearly_double & (SHORT < steps <= LONG))
 
 
 @dataclass(frozen=True)
@@ -199,6 +245,11 @@ class DiscreteTrajectoryAverage(Filter):
         _require_stable(eigenvalues, self.step_size, 2.0, rule)
 
     @property
+    def _still(self) -> bool:
+        """Whether the average is where it began: the first epoch takes in the start itself."""
+        return self.epochs <= 1 or not self.smoothing
+
+    @property
     def _kept(self) -> float:
         return float(np.exp(self._log_kept)) if self.epochs else 1.0
 
@@ -219,17 +270,23 @@ class DiscreteTrajectoryAverage(Filter):
             ratio = np.where(distance == 0, float(epochs), ratio)
             growth = np.log1p(-lower) * (epochs - 1) if epochs > 1 else np.zeros_like(x)
             same_sign = growth + np.log(ratio)
-            rho = 1.0 - x
-            plain = (rho**epochs - (1.0 - a) ** epochs) / (rho - (1.0 - a))
-        plain = np.where(x > 1, plain, 1.0)
+        plain = np.where(x > 1, self._alternating(x), 1.0)
         logarithm = np.where(x > 1, log(np.abs(plain)), same_sign)
         return logarithm, np.sign(plain)
 
+    def _alternating(self, x: Array) -> Array:
+        """The mean power for x > 1, where the two bases differ in sign and nothing cancels."""
+        x = np.maximum(x, 1.0)
+        with np.errstate(divide="ignore", invalid="ignore"):  # 0 / 0 only where x <= 1
+            powers = (1.0 - x) ** self.epochs - (1.0 - self.smoothing) ** self.epochs
+            return np.asarray(powers / ((1.0 - x) - (1.0 - self.smoothing)))
+
     def _gain(self, lam: Array) -> Array:
-        if not self.epochs or not self.smoothing:
+        if self._still:
             return np.zeros_like(lam)
         x = self.step_size * lam
-        return np.where(x > 1, 1.0 - self._shortfall(lam), x * self._rate_of_step(x))
+        beyond = -np.expm1(self._log_kept) - self.smoothing * self._alternating(x)
+        return np.where(x > 1, beyond, x * self._rate_of_step(x))
 
     def _rate_of_step(self, x: Array) -> Array:
         """The gain over x = eta lambda <= 1, symmetric in x and a but for that factor."""
@@ -261,13 +318,13 @@ class DiscreteTrajectoryAverage(Filter):
         return total
 
     def _shortfall(self, lam: Array) -> Array:
-        if not self.epochs or not self.smoothing:
+        if self._still:
             return np.ones_like(lam)
         logarithm, sign = self._sum(self.step_size * lam)
         return np.asarray(self._kept + self.smoothing * sign * np.exp(logarithm))
 
     def _log_shortfall(self, lam: Array) -> Array:
-        if not self.epochs or not self.smoothing:
+        if self._still:
             return np.zeros_like(lam)
         logarithm, sign = self._sum(self.step_size * lam)
         large = np.logaddexp(self._log_kept, np.log(self.smoothing) + logarithm)
@@ -278,7 +335,7 @@ class DiscreteTrajectoryAverage(Filter):
         return log_of_shortfall(self._gain(lam), large)
 
     def _rate(self, lam: Array) -> Array:
-        if not self.epochs or not self.smoothing:
+        if self._still:
             return np.zeros_like(lam)
         x = self.step_size * lam
         with np.errstate(divide="ignore", invalid="ignore"):

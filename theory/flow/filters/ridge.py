@@ -147,22 +147,24 @@ def constrained_rounds(
     targets = checks.columns("y", y, spectrum.left.shape[0], of="sample of the spectrum")
     epsilon = float(checks.positive("tolerance", checks.scalar("tolerance", tolerance)))
     limit = checks.count("rounds", rounds, minimum=1)
-    flat = targets.reshape(len(targets), -1)
+    # in units of a power of two near the largest label, whose square would else overflow
+    unit = float(np.ldexp(1.0, int(np.frexp(np.abs(targets).max())[1])))
+    flat = targets.reshape(len(targets), -1) / unit
     coefficients = spectrum.left.T @ flat
     energy = np.sum(coefficients**2, axis=1)
     live = spectrum.eigenvalues > 0
     lam, energy = spectrum.eigenvalues[live], energy[live]
     outside = flat - spectrum.left[:, live] @ coefficients[live]
     unfitted = float(np.sum(outside**2))
-    budget = len(flat) * epsilon
+    budget = len(flat) * (epsilon / unit / unit)
     norms = [float(np.linalg.norm(flat))]
     least = max(int(np.ceil(norms[0] / np.sqrt(budget))) - 1, 0)
     penalties: list[float] = []
     # round-off leaves a trace outside the modes of labels that lie inside them
     if unfitted >= budget and norms[0] ** 2 > budget:
         msg = (
-            f"tolerance must exceed what no round can fit: n * tolerance is {budget:.3g}, the "
-            f"squared norm of y outside the modes of positive eigenvalue is {unfitted:.3g}"
+            f"tolerance must exceed what no round can fit, {unfitted / budget * epsilon:.3g}: the "
+            f"mean square of y outside the modes of positive eigenvalue; got {epsilon:.3g}"
         )
         raise ValueError(msg)
     while energy.sum() + unfitted > budget and len(penalties) < limit:
@@ -172,7 +174,9 @@ def constrained_rounds(
         unfitted = 0.0
         norms.append(float(np.sqrt(energy.sum())))
     collapsed = bool(energy.sum() + unfitted <= budget)
-    return ConstrainedRounds(tuple(penalties), tuple(norms), collapsed, least)
+    return ConstrainedRounds(
+        tuple(penalties), tuple(norm * unit for norm in norms), collapsed, least
+    )
 
 
 def _penalty(lam: Array, energy: Array, budget: float) -> float:
