@@ -17,6 +17,7 @@ from theory.flow.weights import eigen_components, student_weights, teacher_weigh
 Array = NDArray[np.float64]
 
 GRID = 121  # moments at which curves of the closed form are drawn
+MOST = 20_000  # evaluations of a flow, some ten times as many as the longest one takes
 MARKS = 13  # moments at which measured curves are shown
 
 
@@ -127,8 +128,21 @@ def _integrate(task: Task, targets: Array, end: float) -> Callable[[float], Arra
 
     shape = task.initial.shape
     scale = float(np.abs(task.downhill(task.initial, targets)).max())
+    left = MOST
+
+    def flow(_: float, weights: Array) -> Array:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            msg = (
+                f"the flow could not be integrated to eleven digits in {MOST} evaluations: X or y "
+                "may be known to fewer digits than what is to be learned"
+            )
+            raise ValueError(msg)
+        return task.downhill(weights.reshape(shape), targets).ravel()
+
     solution = solve_ivp(
-        lambda _, weights: task.downhill(weights.reshape(shape), targets).ravel(),
+        flow,
         (0.0, end),
         task.initial.ravel(),
         method="DOP853",

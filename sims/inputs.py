@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from theory import checks
 
+_SMALLEST, _LARGEST = 1e-70, 1e70  # norms of X and y whose quotients can still be squared
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
@@ -89,11 +91,31 @@ def read(path: Path) -> Dataset:
     if features.shape[0] < 2:
         msg = f"X of {path} must have at least two rows (samples), got shape {features.shape}"
         raise ValueError(msg)
+    _square(f"X of {path}", features)
     found = arrays["y"]
     targets = checks.columns(f"y of {path}", found, features.shape[0], of="row of X")
     if found.dtype.kind in "iub" and found.ndim == 1:
         return Dataset(path.stem, features, found.astype(np.int64))
+    _square(f"y of {path}", targets)
     return Dataset(path.stem, features, targets)
+
+
+def _square(name: str, values: NDArray[np.float64]) -> None:
+    """Refuse what cannot be squared: eigenvalues and energies are squares.
+
+    Raises:
+        ValueError: If the norm of ``values`` is not 0 and its square is too large or too small.
+    """
+    largest = float(np.abs(values).max())
+    if largest == 0.0:
+        return
+    norm = largest * float(np.linalg.norm(values / largest))
+    if not _SMALLEST <= norm <= _LARGEST:
+        msg = (
+            f"{name} must have a norm between {_SMALLEST:g} and {_LARGEST:g}, for squares "
+            f"must be floats, got {norm:g}; scale it"
+        )
+        raise ValueError(msg)
 
 
 def _arrays(path: Path) -> tuple[dict[str, NDArray[Any]], list[str]]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from sims.context import Context
 from sims.inputs import dataset
+from sims.limits import SEED, within
 from sims.pay_findings import findings, percent_above
 from sims.pay_problems import Measured, Shift, Signals, measure
 from sims.results import Result
@@ -57,29 +58,33 @@ class Config:
     seed: int = 0
     """Draws them."""
     data: Path | None = None
-    """Your own npz file with arrays X (n, p) and y; None for the embedded digits."""
+    """Your own npz file with arrays X (n, p) and y; None for the embedded digits. Integer y (n,)
+    are labels of classes, learned as a one-hot code; real y, (n,) or (n, K), is learned as it
+    is."""
     noise_variance: float | None = None
     """Noise variance of each label of the data; None estimates it from what X can not explain."""
 
     def __post_init__(self) -> None:
-        least = {"modes": 2, "spikes": 1, "map_points": 2, "shift_points": 2}
-        least |= {"starts": 1, "samples": 2}
-        for name, minimum in least.items():
-            if getattr(self, name) < minimum:
-                msg = f"{name} must be at least {minimum}, got {getattr(self, name)}"
-                raise ValueError(msg)
+        within(
+            self,
+            modes=(2, 10_000),
+            spikes=(1, 10_000),
+            map_points=(2, 500),
+            shift_points=(2, 500),
+            starts=(1, 100),
+            samples=(2, 10**9),
+            noise=(1e-9, 1e9),
+            eigenvalue_decay=(1e-3, 20.0),
+            seed=SEED,
+        )
         if self.spikes > self.modes:
             msg = f"spikes must be at most the number of modes ({self.modes}), got {self.spikes}"
             raise ValueError(msg)
-        for name in ("noise", "eigenvalue_decay"):
-            if not 0 < getattr(self, name) < np.inf:
-                msg = f"{name} must be positive and finite, got {getattr(self, name)}"
-                raise ValueError(msg)
         if self.noise_variance is not None and not 0 <= self.noise_variance < np.inf:
             msg = f"noise_variance must be finite and >= 0, got {self.noise_variance}"
             raise ValueError(msg)
-        if not self.decays or not np.isfinite(self.decays).all():
-            msg = f"decays must be one or more finite numbers, got {self.decays}"
+        if not self.decays or not all(-20 <= decay <= 20 for decay in self.decays):
+            msg = f"decays must be one or more numbers from -20 to 20, got {self.decays}"
             raise ValueError(msg)
 
     @classmethod

@@ -32,6 +32,7 @@ from sims.flow_models import (
     descend,
 )
 from sims.inputs import dataset
+from sims.limits import SEED, within
 from sims.results import Finding, Result
 from theory.flow.exaggeration import (
     component_ratio,
@@ -46,8 +47,11 @@ Features = Literal["inputs", "random_features"]
 
 _SLOW = 1e-4  # directions with a smaller part of the top singular value are too slow to measure
 _FAINT = 1e-8  # and with a smaller part of the label there is too little to learn
+_ROUNDING = 1e-12  # a smaller part of the labels is what centering leaves of constant ones
+_LEAST = 1e-6  # progress that still shows in the weights
 _FURTHEST = 12.0  # progress beyond which two saturated components can not be matched
 _COARSEST = 0.1  # progress of the largest step in the order of convergence
+_MOST_STEPS = 1_000_000  # of gradient descent, all together: hours
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,27 +84,33 @@ class Config:
     seed: int = 0
     """Draws the samples, the random features and the initial weights."""
     data: Path | None = None
-    """Your own npz file with arrays X (n, p) and y; None for the embedded digits."""
+    """Your own npz file with arrays X (n, p) and y; None for the embedded digits. Integer y (n,)
+    are labels of classes, learned as a one-hot code; real y, (n,) or (n, K), is learned as it
+    is."""
 
     def __post_init__(self) -> None:
-        least = {"samples": 2, "width": 2, "halvings": 2, "other": 2, "directions": 2}
-        for name, minimum in least.items():
-            if getattr(self, name) < minimum:
-                msg = f"{name} must be at least {minimum}, got {getattr(self, name)}"
-                raise ValueError(msg)
-        for name, highest in {
-            "teacher_progress": _FURTHEST,
-            "student_progress": _FURTHEST,
-            "step": 0.5,
-        }.items():
-            if not 0 < getattr(self, name) <= highest:
-                msg = f"{name} must be above 0 and at most {highest:g}, got {getattr(self, name)}"
-                raise ValueError(msg)
+        within(
+            self,
+            samples=(2, 10**9),
+            width=(2, 50_000),
+            halvings=(2, 20),
+            other=(2, 10**9),
+            directions=(2, 30),
+            teacher_progress=(_LEAST, _FURTHEST),
+            student_progress=(_LEAST, _FURTHEST),
+            step=(_LEAST, 0.5),
+            initial_scale=(0.0, 1e6),
+            seed=SEED,
+        )
         if not self.features or len(set(self.features)) != len(self.features):
             msg = f"features must name one or more feature maps, each once, got {self.features}"
             raise ValueError(msg)
-        if not 0 <= self.initial_scale < np.inf:
-            msg = f"initial_scale must be finite and >= 0, got {self.initial_scale}"
+        if (steps := self.all_steps) > _MOST_STEPS:
+            msg = (
+                "teacher_progress, student_progress, step and halvings must ask for at most "
+                f"{_MOST_STEPS:,} steps of gradient descent, they ask for {steps:,}; a step is at "
+                "most a quarter of the teacher's progress"
+            )
             raise ValueError(msg)
 
     @property
@@ -109,6 +119,17 @@ class Config:
         teacher = max(4, round(self.teacher_progress / self.step))
         size = self.teacher_progress / teacher
         return size, (teacher, max(4, round(self.student_progress / size)))
+
+    @property
+    def coarse_steps(self) -> tuple[int, int]:
+        """Steps of teacher and student at the largest step in the order of convergence."""
+        teacher, student = self.teacher_progress, self.student_progress
+        return max(4, round(teacher / _COARSEST)), max(4, round(student / _COARSEST))
+
+    @property
+    def all_steps(self) -> int:
+        """Steps of gradient descent on one feature map."""
+        return sum(self.steps[1]) + sum(self.coarse_steps) * (2 ** (self.halvings + 1) - 1)
 
     @classmethod
     def demo(cls) -> "Config":
@@ -128,6 +149,7 @@ class Config:
 
 def run(config: Config, context: Context) -> Result:
     """Measure teacher and student on each feature map."""
+    dataset(config.data)  # a bad file is refused before any process is started
     cases = [Case(features, config) for features in config.features]
     measured = context.map(measure, cases, description="teacher and student")
     titles = [
@@ -162,17 +184,20 @@ def _task(case: Case) -> Task:
     rng = np.random.default_rng(config.seed)
     data = dataset(config.data).subset(config.samples, rng)
     targets = data.targets().reshape(len(data.X), -1)
-    features = data.X
+    features, whole = data.X, float(np.linalg.norm(targets))
     if case.features == "random_features":
         projection = rng.standard_normal((data.X.shape[1], config.width))
         features = np.maximum(data.X @ projection / np.sqrt(data.X.shape[1]), 0.0)
     if config.center:
         features = features - features.mean(axis=0)
+        targets = targets - targets.mean(axis=0)  # no feature sees it: it would only add rounding
     initial = config.initial_scale * rng.standard_normal((features.shape[1], targets.shape[1]))
     spectrum = Spectrum.from_data(features, normalize=True)
     _, singular = spectrum.weight_modes()
-    to_learn = np.linalg.norm(spectrum.left.T @ (targets - features @ initial), axis=1)
-    there = to_learn > _FAINT * np.linalg.norm(to_learn)  # nothing at all is there in y = 0
+    missing = targets - features @ initial
+    to_learn = np.linalg.norm(spectrum.left.T @ missing, axis=1)
+    # compared with what it is computed from: where nothing is there, rounding is all of to_learn
+    there = to_learn > max(_FAINT * np.linalg.norm(missing), _ROUNDING * whole)
     measured = np.flatnonzero((singular > _SLOW * singular[0]) & there)
     title = _title(case, len(features))
     if not there[0]:
@@ -280,8 +305,7 @@ def _convergence(task: Task, config: Config) -> dict[str, Array]:
     whole = np.linalg.norm(exact - task.initial)
     sizes, errors = [], []
     for halving in range(config.halvings + 1):
-        steps = max(4, round(stop / _COARSEST)) * 2**halving
-        follow = max(4, round(end / _COARSEST)) * 2**halving
+        steps, follow = (count * 2**halving for count in config.coarse_steps)
         _, teacher = descend(task, task.y, stop / steps, steps, looks=1)
         _, weights = descend(task, task.X @ teacher, end / follow, follow, looks=1)
         sizes.append(stop / steps)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from sims.context import Context
 from sims.inputs import dataset
+from sims.limits import within
 from sims.results import Finding, Result
 from theory.flow import filters as f
 from theory.flow.exaggeration import Trend, classify, effective_time_trend
@@ -46,17 +47,17 @@ class Config:
     points: int = 400
     """Points of each curve."""
     data: Path | None = None
-    """Your own npz file with an array X (n, p), and any y; its spectrum instead of the above."""
+    """Your own npz file with an array X (n, p), and any y; its spectrum instead of the above.
+    Of y, labels as integers or targets as real numbers, nothing is used."""
 
     def __post_init__(self) -> None:
-        for name, minimum in {"modes": 2, "points": 10}.items():
-            if getattr(self, name) < minimum:
-                msg = f"{name} must be at least {minimum}, got {getattr(self, name)}"
-                raise ValueError(msg)
-        for name in ("decay", "progress"):
-            if not 0 < getattr(self, name) < np.inf:
-                msg = f"{name} must be above 0 and finite, got {getattr(self, name)}"
-                raise ValueError(msg)
+        within(
+            self,
+            modes=(2, 100_000),
+            points=(10, 100_000),
+            decay=(1e-3, np.log2(1 / _WIDEST)),  # the second eigenvalue is still drawn
+            progress=(1e-3, 1e5),
+        )
 
     @classmethod
     def demo(cls) -> "Config":

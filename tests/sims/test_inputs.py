@@ -67,6 +67,12 @@ def test_a_subset_is_drawn_without_replacement_and_in_order():
         ({"X": np.eye(3) * 1j, "y": np.ones(3)}, "X of .* real numbers, got dtype complex"),
         ({"X": np.eye(3), "y": ["a", "b", "c"]}, "y of .* real numbers, got dtype <U1"),
         ({"X": np.array([[None]]), "y": [1]}, "holds Python objects"),
+        (
+            {"X": np.eye(3) * 1e200, "y": np.ones(3)},
+            "X of .* norm between 1e-70 and .* 1.73205e.200",
+        ),
+        ({"X": np.eye(3) * 1e-200, "y": np.ones(3)}, "X of .* must have a norm between"),
+        ({"X": np.eye(3), "y": np.ones(3) * 1e300}, "y of .* must have a norm between"),
     ],
 )
 def test_says_what_is_wrong_with_the_file(tmp_path, arrays, said):

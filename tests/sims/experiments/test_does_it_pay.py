@@ -215,12 +215,17 @@ def test_noise_and_signal_of_known_data_are_recovered():
     [
         ({"modes": 1}, "modes must be at least 2"),
         ({"spikes": 500}, "spikes must be at most"),
-        ({"noise": 0.0}, "noise must be positive"),
-        ({"eigenvalue_decay": np.nan}, "eigenvalue_decay must be positive"),
+        ({"noise": 0.0}, "noise must be at least 1e-09"),
+        ({"eigenvalue_decay": np.nan}, "eigenvalue_decay must be at least"),
         ({"noise_variance": -1.0}, "noise_variance must be finite"),
         ({"decays": ()}, "decays must be one or more"),
         ({"decays": (np.inf,)}, "decays must be one or more"),
+        ({"decays": (-1e12,)}, "decays must be one or more"),
         ({"starts": 0}, "starts must be at least 1"),
+        ({"modes": 10**20}, "modes must be at most 10,000"),
+        ({"map_points": 10**20}, "map_points must be at most 500"),
+        ({"seed": -1}, "seed must be at least 0"),
+        ({"eigenvalue_decay": 1e12}, "eigenvalue_decay must be at most 20"),
     ],
 )
 def test_bad_configs_are_refused(change, says):

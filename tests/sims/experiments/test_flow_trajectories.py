@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from sims import flow_models
 from sims.context import Context
 from sims.experiments import flow_trajectories
 from sims.experiments.flow_trajectories import Case, Config, measure, run
@@ -159,6 +160,13 @@ def test_bad_data_are_refused(tmp_path, arrays, message):
         measure(Case("inputs", config))
 
 
+@pytest.mark.parametrize("y", [np.zeros(9), np.full(9, 0.1), np.full(9, 1e14), np.zeros(9, int)])
+def test_targets_without_a_signal_are_refused_and_not_followed_for_ever(tmp_path, y):
+    X = np.random.default_rng(0).standard_normal((9, 3))
+    with pytest.raises(ValueError, match="^y must have a component along the top direction"):
+        measure(Case("inputs", _saved(tmp_path, X=X, y=y)))
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -175,12 +183,52 @@ def test_bad_data_are_refused(tmp_path, arrays, message):
         {"features": ()},
         {"features": ("inputs", "inputs")},
         {"initial_scale": -1.0},
+        {"seed": -1},
+        {"directions": 70},
+        {"width": 10**20},
+        {"halvings": 10**20},
+        {"teacher_progress": 1e-6},
+        {"teacher_progress": 12.0, "step": 1e-6},
     ],
     ids=str,
 )
 def test_bad_configs_are_refused_by_name(change):
-    with pytest.raises(ValueError, match=f"^{next(iter(change))} must"):
+    with pytest.raises(ValueError, match=f"^{next(iter(change))}.* must"):
         Config(**change)
+
+
+@pytest.mark.parametrize("change", [{"directions": 30}, {"other": 10**9, "samples": 10**9}])
+def test_the_greatest_values_are_no_trouble(change):
+    found = measure(Case("inputs", replace(Config.smoke(), **change)))
+    np.testing.assert_array_less(found["followed"], 65)
+
+
+@pytest.mark.parametrize("center", [True, False])
+@pytest.mark.parametrize(("x", "y"), [(1e67, 1.0), (1e-67, 1e67), (1e67, 1e-67)])
+def test_data_of_any_scale_that_can_be_squared(tmp_path, center, x, y):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((20, 4))
+    config = replace(_saved(tmp_path, X=x * X, y=y * X.sum(axis=1)), center=center)
+    assert all(finding.holds for finding in run(config, Context.plain()).findings)
+
+
+def test_targets_far_from_zero_are_no_trouble(tmp_path):
+    X = np.random.default_rng(0).standard_normal((20, 4))
+    config = _saved(tmp_path, X=X, y=1e9 + X.sum(axis=1))
+    assert all(finding.holds for finding in run(config, Context.plain()).findings)
+
+
+def test_a_flow_that_can_not_be_integrated_ends(monkeypatch):
+    monkeypatch.setattr(flow_models, "MOST", 50)
+    with pytest.raises(ValueError, match="could not be integrated to eleven digits in 50"):
+        measure(Case("inputs", Config.smoke()))
+
+
+def test_a_bad_file_is_refused_before_any_work(tmp_path, monkeypatch):
+    context = Context.plain()
+    monkeypatch.setattr(context, "map", None)
+    with pytest.raises(ValueError, match="which is not there"):
+        run(Config(data=tmp_path / "none.npz"), context)
 
 
 def test_findings_say_the_opposite_where_it_is_so(result):

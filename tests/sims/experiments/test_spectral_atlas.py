@@ -93,7 +93,18 @@ def test_spectrum_of_digits_and_of_ones_own_data(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "bad", [{"modes": 1}, {"points": 3}, {"decay": 0.0}, {"progress": np.inf}, {"progress": -1.0}]
+    "bad",
+    [
+        {"modes": 1},
+        {"modes": 10**20},
+        {"points": 3},
+        {"points": 10**20},
+        {"decay": 0.0},
+        {"decay": 1e12},
+        {"progress": np.inf},
+        {"progress": -1.0},
+    ],
+    ids=str,
 )
 def test_bad_config_is_refused(bad):
     name = next(iter(bad))
