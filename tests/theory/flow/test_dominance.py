@@ -297,13 +297,83 @@ def test_the_advice_is_refused_where_the_risk_couples_directions():
     assert risk.is_separable([[2.0, 0.0], [0.0, 1.0]], basis)
 
 
+@given(st.integers(0, 2**32 - 1), positive, positive)
+def test_an_eigenspace_that_the_covariance_couples_counts_as_one_once_turned(seed, rate, noise):
+    """The recipe in the refusal: a basis in which the covariance is diagonal, energies along it."""
+    rng = np.random.default_rng(seed)
+    root, beta = rng.standard_normal((2, 2)), rng.standard_normal(2)
+    covariance = root @ root.T
+    with pytest.raises(ValueError, match=r"same eigenvalue.* Turn the basis"):
+        risk.dominance([rate, rate], rate * beta**2, noise, covariance=covariance)
+    basis = np.linalg.eigh(covariance)[1]
+    verdict = risk.dominance(
+        [rate, rate], rate * (basis.T @ beta) ** 2, noise, covariance=covariance, basis=basis
+    )
+    # (1 - g)^2 b' S b + noise g^2 tr S / rate is least at g = 1 - exp(-rate t)
+    gain = (
+        beta @ covariance @ beta / (beta @ covariance @ beta + noise * np.trace(covariance) / rate)
+    )
+    np.testing.assert_allclose(verdict.mode_times, [-np.log1p(-gain) / rate], rtol=1e-8)
+    # and this is what the test risk itself says
+    spectrum = Spectrum.from_data(np.sqrt(rate) * np.eye(2))
+
+    def score(share):
+        flow = GradientFlow(share * float(verdict.mode_times[0]))
+        return risk.excess_risk(spectrum, flow, beta, noise, covariance=covariance)
+
+    assert score(1.0) <= min(score(0.99), score(1.01))
+
+
+def test_coupling_within_an_eigenspace_and_beyond_it_are_told_apart():
+    covariance = np.eye(3) + 0.0
+    covariance[0, 1] = covariance[1, 0] = 0.5
+    arguments = [4.0, 1.0, 1.0], 1.0
+    with pytest.raises(ValueError, match="Turn the basis"):
+        risk.dominance([1.0, 1.0, 0.5], *arguments, covariance=covariance)
+    with pytest.raises(ValueError, match="Compare excess_risk"):
+        risk.dominance([1.0, 0.5, 0.5], *arguments, covariance=covariance)
+    # the direction coupled to is not among the modes
+    with pytest.raises(ValueError, match="Compare excess_risk"):
+        risk.dominance([1.0], [4.0], 1.0, covariance=covariance, basis=np.eye(3)[:, :1])
+
+
+@pytest.mark.parametrize("coupling", [1e-8, 1e-3, 0.05])
+def test_even_a_weak_coupling_is_no_round_off(coupling):
+    covariance = [[1.0, coupling], [coupling, 1.0]]
+    assert not risk.is_separable(covariance)
+    assert risk.is_separable(covariance, tolerance=2 * coupling)
+    with pytest.raises(ValueError, match="couples"):
+        risk.dominance([1.0, 0.5], [1.0, 1.0], 1.0, covariance=covariance)
+    assert risk.is_separable([[1.0, 1e-14], [1e-14, 1.0]])
+
+
 @pytest.mark.parametrize(
     ("arguments", "keywords", "says"),
     [
         (([1.0, -1.0], [1.0, 1.0], 1.0), {}, "eigenvalues must be >= 0"),
         (([1.0, 2.0], [1.0, 1.0, 1.0], 1.0), {}, "one value a mode"),
         (([1.0, 2.0], [1.0, 1.0], 1.0), {"weights": [-1.0, 1.0]}, "weights must be >= 0"),
-        (([1.0, 2.0], [1.0, 1.0], 1.0), {"covariance": np.eye(3)}, "covariance must speak"),
+        (([1.0, 2.0], [1.0, 1.0], 1.0), {"covariance": np.eye(3)}, "must speak of the 2 modes"),
+        (
+            ([1.0, 2.0], [1.0, 1.0], 1.0),
+            {"covariance": np.ones((2, 3))},
+            "covariance must be square",
+        ),
+        (
+            ([1.0, 2.0], [1.0, 1.0], 1.0),
+            {"covariance": np.eye(2), "weights": [1.0, 2.0, 3.0]},
+            r"weights must have one value a mode, got shapes \(2,\), \(3,\)",
+        ),
+        (
+            ([1.0, 2.0], [1.0, 1.0], 1.0),
+            {"weights": [1.0, 2.0, 3.0]},
+            "weights must have one value",
+        ),
+        (
+            ([1.0, 2.0], [1.0, 1.0], 1.0),
+            {"covariance": np.eye(2), "basis": np.eye(3)},
+            r"covariance must have shape \(3, 3\)",
+        ),
         (([1.0, 2.0], [1.0, np.nan], 1.0), {}, "signal_energy must be finite"),
     ],
 )

@@ -16,6 +16,9 @@ from theory.flow.spectrum import EPS, Spectrum
 from theory.numerics import progress
 from theory.statements import states
 
+COUPLING = 1e-10
+"""Coupling of directions, relative to the largest covariance, that passes for round-off."""
+
 
 @runtime_checkable
 class SpectralFilter(Protocol):
@@ -208,7 +211,7 @@ def _covariance(value: ArrayLike, features: int) -> Array:
 
 
 def is_separable(
-    covariance: ArrayLike, basis: ArrayLike | None = None, *, tolerance: float = 1e-10
+    covariance: ArrayLike, basis: ArrayLike | None = None, *, tolerance: float = COUPLING
 ) -> bool:
     r"""Whether the test risk is a sum over modes: S maps every direction v_i onto itself.
 

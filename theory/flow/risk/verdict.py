@@ -16,7 +16,7 @@ from theory import checks
 from theory.checks import Array
 from theory.flow.risk.modes import agree_in_modes, mode_stopping_time, wiener_gain
 from theory.flow.risk.stopping import optimal_stopping_time
-from theory.flow.risk.transfer import is_separable
+from theory.flow.risk.transfer import COUPLING, is_separable
 from theory.numerics import phi, progress
 from theory.statements import states
 
@@ -101,14 +101,7 @@ def aggregate_ties(
     energy = checks.nonnegative("signal_energy", signal_energy)
     noise = checks.nonnegative("noise_variance", noise_variance)
     scale = np.ones(1) if weights is None else checks.nonnegative("weights", weights)
-    if rate.ndim != 1 or any(
-        part.shape not in {(), (1,), rate.shape} for part in (energy, noise, scale)
-    ):
-        msg = (
-            "eigenvalues, signal_energy, noise_variance and weights must have one value a mode, "
-            f"got shapes {rate.shape}, {energy.shape}, {noise.shape}, {scale.shape}"
-        )
-        raise ValueError(msg)
+    _one_a_mode(rate, signal_energy=energy, noise_variance=noise, weights=scale)
     with np.errstate(over="ignore", under="ignore"):
         energy, noise = energy * scale + 0.0 * rate, noise * scale + 0.0 * rate
     counts = (rate > 0) & ((energy > 0) | (noise > 0))
@@ -158,8 +151,13 @@ def dominance(
             written in them.
 
     Raises:
-        ValueError: If ``covariance`` couples directions: then the theorem does not hold, and a
-            scheme it would rule out can win (see ``excess_risk``).
+        ValueError: If ``covariance`` couples directions of different eigenvalues: then the theorem
+            does not hold, and a scheme it would rule out can win (see ``excess_risk``). If it
+            couples directions of the same eigenvalue: the theorem then holds, for the risk is
+            :math:`(1-g)^2 \beta^\top S \beta + \sigma^2 g^2 \operatorname{tr} S / \lambda` on the
+            eigenspace, but energies do not tell the signs of :math:`\beta` in the first term. The
+            basis of an eigenspace is free: choose the one in which ``covariance`` is diagonal, and
+            give the energies along it.
 
     References:
         docs/theory.md, D1 to D5.
@@ -178,6 +176,16 @@ def dominance(
     return Verdict(pattern, rate, np.atleast_1d(stop), _FORBIDDEN[pattern], _EXPLANATION[pattern])
 
 
+_COUPLED = (
+    "covariance must be diagonal in the eigenbasis for the dominance theorem, got one that couples "
+    "directions: what the theorem rules out can then win. Compare excess_risk instead."
+)
+_TURNED = (
+    "covariance must be diagonal in the eigenbasis, got one that couples directions of the same "
+    "eigenvalue: their risk depends on the signs of the coefficients, which signal_energy does not "
+    "tell. Turn the basis within each eigenspace so that covariance is diagonal there, and give "
+    "signal_energy along the new directions."
+)
 _FORBIDDEN: dict[Pattern, tuple[str, ...]] = {
     "nonincreasing": EXAGGERATING,
     "nondecreasing": BRAKING,
@@ -233,24 +241,41 @@ def _test_weights(
     basis: ArrayLike | None,
 ) -> Array:
     r"""Weight of each direction in the test risk, :math:`v_i^\top S v_i / \lambda_i`."""
-    if not is_separable(covariance, basis):
-        msg = (
-            "covariance must be diagonal in the eigenbasis for the dominance theorem, got one that "
-            "couples directions: what the theorem rules out can then win. Compare excess_risk "
-            "instead."
-        )
-        raise ValueError(msg)
     rate = np.atleast_1d(checks.nonnegative("eigenvalues", eigenvalues))
+    scale = np.ones(1) if weights is None else checks.nonnegative("weights", weights)
+    _one_a_mode(rate, weights=scale)
+    separable = is_separable(covariance, basis)
     population = checks.square_matrix("covariance", covariance)
     directions = np.eye(len(population)) if basis is None else checks.matrix("basis", basis)
-    seen = np.clip((directions * (population @ directions)).sum(axis=0), 0.0, None)
-    if seen.shape != rate.shape:
-        msg = f"covariance must speak of the {rate.size} modes of eigenvalues, got {seen.size}"
+    if directions.shape[1:] != rate.shape:
+        msg = (
+            f"covariance, in the given basis, must speak of the {rate.size} modes of eigenvalues, "
+            f"got {directions.shape[1]}"
+        )
         raise ValueError(msg)
-    scale = 1.0 if weights is None else checks.nonnegative("weights", weights)
+    if not separable:
+        raise ValueError(_COUPLED if _couples_unequal(rate, population, directions) else _TURNED)
+    seen = np.clip((directions * (population @ directions)).sum(axis=0), 0.0, None)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         # relative to the top one, so that the quotient stays in range
         return np.where(rate > 0, seen * scale / (rate / max(rate.max(), 1e-300)), 0.0)
+
+
+def _couples_unequal(rate: Array, population: Array, directions: Array) -> bool:
+    """Whether S carries a direction out of its eigenspace."""
+    moved = population @ directions
+    inside = np.where(rate[:, None] == rate, directions.T @ moved, 0.0)
+    left_over = np.abs(moved - directions @ inside).max()
+    return bool(left_over > COUPLING * np.abs(population).max())
+
+
+def _one_a_mode(rate: Array, **others: Array) -> None:
+    """Refuse what is neither one number nor one a mode."""
+    if rate.ndim != 1 or any(part.shape not in {(), (1,), rate.shape} for part in others.values()):
+        shapes = ", ".join(str(part.shape) for part in (rate, *others.values()))
+        names = ", ".join(others)
+        msg = f"eigenvalues and {names} must have one value a mode, got shapes {shapes}"
+        raise ValueError(msg)
 
 
 def dominating_time(
