@@ -1,6 +1,7 @@
 """Validators. One per notion; each says what was required, what came and what to do."""
 
 from collections.abc import Sequence
+from typing import SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -143,6 +144,22 @@ def count(name: str, value: object, *, minimum: int = 0) -> int:
     return int(number)
 
 
+def integer(name: str, value: object, *, minimum: int = 0) -> int:
+    """``value`` as an integer >= ``minimum``; floats and booleans are refused."""
+    if not isinstance(value, SupportsIndex) or isinstance(value, bool | np.bool_):
+        msg = f"{name} must be an integer >= {minimum}, got {value!r}"
+        raise ValueError(msg)  # noqa: TRY004  # bad input is a ValueError throughout
+    return count(name, value, minimum=minimum)
+
+
+def flag(name: str, value: object) -> bool:
+    """``value`` if it is True or False."""
+    if not isinstance(value, bool):
+        msg = f"{name} must be True or False, got {value!r}"
+        raise ValueError(msg)  # noqa: TRY004  # bad input is a ValueError throughout
+    return value
+
+
 def choice(name: str, value: str, allowed: Sequence[str]) -> str:
     """``value`` if it is one of ``allowed``."""
     if value not in allowed:
@@ -158,3 +175,13 @@ def same_shape(**arrays: Array) -> None:
         listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
         msg = f"shapes must agree, got {listed}"
         raise ValueError(msg)
+
+
+def broadcastable(**arrays: Array) -> None:
+    """Raise ValueError naming every array unless their shapes broadcast against each other."""
+    try:
+        np.broadcast_shapes(*(array.shape for array in arrays.values()))
+    except ValueError:
+        listed = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        msg = f"shapes must broadcast against each other, got {listed}"
+        raise ValueError(msg) from None

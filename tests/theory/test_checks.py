@@ -4,6 +4,18 @@ import numpy as np
 import pytest
 
 from theory import checks
+from theory.flow.exaggeration import (
+    component_gap,
+    component_ratio,
+    discrete_delta,
+    discrete_kappa,
+    discrete_progress,
+    gap_bounds,
+    matched_student_time,
+    matched_teacher_time,
+    ratio_bounds,
+)
+from theory.flow.weights import weight_gain
 
 REFUSED = {
     "nan": (checks.real_array, [1.0, np.nan], "finite.*1 .*of 2.*nan"),
@@ -80,3 +92,43 @@ def test_same_shape_names_every_array():
 def test_messages_show_a_few_values_only():
     with pytest.raises(ValueError, match=r"got -1, -1, -1, …$"):
         checks.nonnegative("thing", -np.ones(1000))
+
+
+def test_integers_are_no_floats():
+    assert checks.integer("size", np.int64(3), minimum=1) == 3
+    for bad in (3.0, True, "3", None, np.float64(3), -1, [3]):
+        with pytest.raises(ValueError, match="size must be an integer >= 0"):
+            checks.integer("size", bad)
+
+
+def test_flags_are_true_or_false():
+    assert checks.flag("fresh", True) is True
+    for bad in (1, "yes", None):
+        with pytest.raises(ValueError, match="fresh must be True or False, got"):
+            checks.flag("fresh", bad)
+
+
+def test_shapes_that_do_not_broadcast_are_named():
+    checks.broadcastable(a=np.zeros(3), b=np.zeros((2, 1)), c=np.zeros(()))
+    with pytest.raises(ValueError, match=r"broadcast against each other, got a \(3,\), b \(2,\)"):
+        checks.broadcastable(a=np.zeros(3), b=np.zeros(2))
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda: weight_gain([1.0, 2.0], [1.0, 2.0, 3.0]), "singular_values"),
+        (lambda: matched_teacher_time(1.0, [1.0, 2.0], [1.0, 2.0, 3.0]), "student_time"),
+        (lambda: matched_student_time(1.0, [1.0, 2.0], [1.0, 2.0, 3.0]), "teacher_time"),
+        (lambda: component_ratio([0.1, 0.2], [1.0, 2.0, 3.0], 1.0), "kappa"),
+        (lambda: component_gap([0.1, 0.2], 1.0, [1.0, 2.0, 3.0]), "delta"),
+        (lambda: ratio_bounds([0.1, 0.2], 1.0, [1.0, 2.0, 3.0]), "kappa"),
+        (lambda: gap_bounds([0.1, 0.2], 1.0, [1.0, 2.0, 3.0]), "delta"),
+        (lambda: discrete_progress(0.1, [0.1, 0.2], [1, 2, 3]), "steps"),
+        (lambda: discrete_kappa(0.1, [0.1, 0.2], [1.0, 2.0, 3.0]), "top_eigenvalue"),
+        (lambda: discrete_delta(0.1, [0.1, 0.2], [1.0, 2.0, 3.0]), "top_eigenvalue"),
+    ],
+)
+def test_functions_of_several_arrays_name_those_that_do_not_broadcast(call, name):
+    with pytest.raises(ValueError, match=rf"shapes must broadcast.*{name} \("):
+        call()

@@ -34,8 +34,9 @@ class Spectrum:
     r""":math:`U`, orthonormal columns in sample space, shape (n, r)."""
     right: Array | None
     r""":math:`V`, orthonormal columns in feature space, shape (p, r); None for a kernel."""
-    singular_values: Array | None
-    r""":math:`s_i \ge 0`, descending, shape (r,); None for a kernel."""
+    singular_values: Array
+    r""":math:`s_i \ge 0`, descending, shape (r,); :math:`\sqrt{\lambda_i}` for a kernel, as of
+    any features whose inner products it holds."""
     samples: int = 1
     """The N of the loss: the number of samples where ``normalize`` was asked for, else 1."""
 
@@ -100,13 +101,12 @@ class Spectrum:
             )
             raise ValueError(msg)
         eigenvalues = np.where(eigenvalues < n * eps * largest, 0.0, eigenvalues)
-        return cls(eigenvalues, vectors, None, None)
+        return cls(eigenvalues, vectors, None, np.sqrt(eigenvalues))
 
     @property
     def rank(self) -> int:
         """Number of modes that are learned at all."""
-        values = self.eigenvalues if self.singular_values is None else self.singular_values
-        return int(np.count_nonzero(values))
+        return int(np.count_nonzero(self.singular_values))
 
     def weight_modes(self) -> tuple[Array, Array]:
         """The right singular vectors, shape (p, r), and the singular values.
@@ -114,7 +114,7 @@ class Spectrum:
         Raises:
             ValueError: If this is the spectrum of a kernel, which has no weights.
         """
-        if self.right is None or self.singular_values is None:
+        if self.right is None:
             msg = (
                 "spectrum must come from data (Spectrum.from_data) to speak of weights, got the "
                 "spectrum of a kernel; ask for its predictions"

@@ -51,6 +51,7 @@ def weight_gain(singular_values: ArrayLike, time: ArrayLike, samples: int = 1) -
     """
     values = checks.nonnegative("singular_values", singular_values)
     times = checks.times("time", time)
+    checks.broadcastable(singular_values=values, time=times)
     return _gains(values, times, checks.count("samples", samples, minimum=1))[0]
 
 
@@ -328,9 +329,9 @@ class _Model:
 
     def progress(self, times: Array) -> Array:
         """Eigenvalue times time, shape (..., r)."""
-        values = self.spectrum.singular_values
-        if values is None:
+        if self.spectrum.right is None:
             return progress(self.spectrum.eigenvalues, times[..., None])
+        values = self.spectrum.singular_values
         return progress(progress(values, times[..., None] / self.spectrum.samples), values)
 
     def learned(self, times: Array) -> Array:

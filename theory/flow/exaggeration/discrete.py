@@ -32,6 +32,7 @@ def discrete_progress(step_size: ArrayLike, eigenvalue: ArrayLike, steps: ArrayL
     """
     rate, step = _checked(step_size, eigenvalue, "eigenvalue")
     count = checks.times("steps", steps)
+    checks.broadcastable(step_size=step, eigenvalue=rate, steps=count)
     with np.errstate(all="ignore"):
         product = count * (rate * step) * _stretch(rate * step)
     return np.where((count == 0) | (rate * step == 0), 0.0, product)
@@ -65,6 +66,7 @@ def discrete_kappa(step_size: ArrayLike, eigenvalue: ArrayLike, top_eigenvalue: 
     top, _ = _checked(
         step_size, checks.positive("top_eigenvalue", top_eigenvalue), "top_eigenvalue"
     )
+    checks.broadcastable(step_size=step, eigenvalue=other, top_eigenvalue=top)
     return other / top * (_stretch(step * other) / _stretch(step * top))
 
 
@@ -90,6 +92,7 @@ def discrete_delta(step_size: ArrayLike, eigenvalue: ArrayLike, top_eigenvalue: 
     top, _ = _checked(
         step_size, checks.positive("top_eigenvalue", top_eigenvalue), "top_eigenvalue"
     )
+    checks.broadcastable(step_size=step, eigenvalue=other, top_eigenvalue=top)
     left = 1.0 - step * other
     change = (top - other) / left
     return change / top * (_stretch(step * change) / _stretch(step * top))
@@ -98,6 +101,7 @@ def discrete_delta(step_size: ArrayLike, eigenvalue: ArrayLike, top_eigenvalue: 
 def _checked(step_size: ArrayLike, eigenvalue: ArrayLike, name: str) -> tuple[Array, Array]:
     step = checks.nonnegative("step_size", step_size)
     rate = checks.nonnegative(name, eigenvalue)
+    checks.broadcastable(**{"step_size": step, name: rate})
     with np.errstate(over="ignore", under="ignore"):
         largest = (step * rate).max(initial=0.0)
     if largest >= 1:

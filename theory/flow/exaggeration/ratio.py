@@ -60,7 +60,8 @@ def component_ratio(
         ... )
         array([0.688, 0.877, 1.   ])
     """
-    ratio, student, teacher = _arguments("kappa", kappa, student_progress, teacher_progress)
+    ratio = checks.nonnegative("kappa", kappa)
+    student, teacher = _progresses(student_progress, teacher_progress, kappa=ratio)
     first, last = np.minimum(student, teacher), np.maximum(student, teacher)
     with np.errstate(all="ignore"):
         tau = matched(np.ones(()), first, last)
@@ -74,14 +75,14 @@ def component_ratio(
     return np.where(ratio == 0, 0.0, value)
 
 
-def _arguments(
-    name: str, value: ArrayLike, student: ArrayLike, teacher: ArrayLike
-) -> tuple[Array, Array, Array]:
-    return (
-        checks.nonnegative(name, value),
-        checks.times("student_progress", student),
-        checks.times("teacher_progress", teacher),
-    )
+def _progresses(
+    student_progress: ArrayLike, teacher_progress: ArrayLike, **other: Array
+) -> tuple[Array, Array]:
+    """The two progresses, checked also against the shape of the other argument."""
+    student = checks.times("student_progress", student_progress)
+    teacher = checks.times("teacher_progress", teacher_progress)
+    checks.broadcastable(**other, student_progress=student, teacher_progress=teacher)
+    return student, teacher
 
 
 def _delta(delta: ArrayLike) -> Array:
@@ -138,8 +139,7 @@ def component_gap(
         array([ 1.23e-001,  6.36e-014, -1.82e-175])
     """
     distance = _delta(delta)
-    student = checks.times("student_progress", student_progress)
-    teacher = checks.times("teacher_progress", teacher_progress)
+    student, teacher = _progresses(student_progress, teacher_progress, delta=distance)
     with np.errstate(all="ignore"):
         return one_minus_ratio(distance, np.minimum(student, teacher), np.maximum(student, teacher))
 
@@ -168,7 +168,8 @@ def ratio_bounds(
         >>> print(lower.round(3), upper)
         0.818 1.0
     """
-    ratio, student, teacher = _arguments("kappa", kappa, student_progress, teacher_progress)
+    ratio = checks.nonnegative("kappa", kappa)
+    student, teacher = _progresses(student_progress, teacher_progress, kappa=ratio)
     with np.errstate(all="ignore"):
         bound = _learned_ratio(ratio, np.maximum(student, teacher))
     bound = bound + np.zeros(np.broadcast_shapes(ratio.shape, student.shape, teacher.shape))
@@ -205,8 +206,7 @@ def gap_bounds(
         True
     """
     distance = checks.unit_interval("delta", delta)
-    student = checks.times("student_progress", student_progress)
-    teacher = checks.times("teacher_progress", teacher_progress)
+    student, teacher = _progresses(student_progress, teacher_progress, delta=distance)
     first, last = np.minimum(student, teacher), np.maximum(student, teacher)
     with np.errstate(all="ignore"):
         kappa = 1.0 - distance

@@ -43,6 +43,7 @@ def matched_teacher_time(
     rate = checks.nonnegative("top_eigenvalue", top_eigenvalue)
     student = checks.times("student_time", student_time)
     teacher = checks.times("teacher_time", teacher_time)
+    checks.broadcastable(top_eigenvalue=rate, student_time=student, teacher_time=teacher)
     with np.errstate(all="ignore"):
         return matched(rate, np.minimum(student, teacher), np.maximum(student, teacher))
 
@@ -105,6 +106,7 @@ def matched_student_time(
     rate = checks.nonnegative("top_eigenvalue", top_eigenvalue)
     moment = checks.times("time", time)
     stop = checks.times("teacher_time", teacher_time)
+    checks.broadcastable(top_eigenvalue=rate, time=moment, teacher_time=stop)
     unmatched = moment > stop
     if strict and unmatched.any():
         worst = float(np.broadcast_to(moment, unmatched.shape)[unmatched].max())
