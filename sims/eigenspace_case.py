@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,6 +66,10 @@ class Case:
     records: int
     """Records along a path: every update, or as many evenly spaced in the logarithm of time."""
     seed: int
+    inputs: str = ""
+    """Digest of the files that hold the images."""
+    root: Path | None = field(default=None, compare=False)
+    """Where they lie, which changes nothing; None for the environment's STILLROOM_DATA."""
 
 
 def measure(case: Case) -> dict[str, NDArray[Any]]:
@@ -77,11 +82,16 @@ def measure(case: Case) -> dict[str, NDArray[Any]]:
     share for the first student with its interval over eigendirections; and what `_confidences`,
     `_kept_accuracy` and `_flow` return.
     """
+    with _one_thread():
+        return _measured(case)
+
+
+def _measured(case: Case) -> dict[str, NDArray[Any]]:
     from deep.training.task import make_task
     from theory.ntk.projections import eigendirections
 
     teacher_run, student_runs = _runs(case)
-    task = make_task(teacher_run.data)
+    task = make_task(teacher_run.data, root=case.root)
     inputs, layer = _layer_inputs(teacher_run, task)
     eigen = eigendirections(inputs.double().numpy())
     if eigen.kept.sum() < 2:
@@ -90,10 +100,9 @@ def measure(case: Case) -> dict[str, NDArray[Any]]:
             f"{case.samples} samples with {int(eigen.kept.sum())}"
         )
         raise ValueError(msg)
-    with _one_thread():
-        teachers, first = _recorded(case, [teacher_run], None, eigen, layer)
-        given = [teachers[0] if run.teacher else None for run in student_runs]
-        students, others = _recorded(case, student_runs, given, eigen, layer)
+    teachers, first = _recorded(case, [teacher_run], None, eigen, layer)
+    given = [teachers[0] if run.teacher else None for run in student_runs]
+    students, others = _recorded(case, student_runs, given, eigen, layer)
     members = [*teachers, *students]
     paths = _members_first(first.displacements, others.displacements)
     arrays: dict[str, NDArray[Any]] = {
@@ -125,13 +134,18 @@ def measure(case: Case) -> dict[str, NDArray[Any]]:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Networks this small lose more by handing work to threads than they win."""
+    """Numbers that no count of threads rounds; matrices this small lose more by them than they win.
+
+    This holds for torch and for the linear algebra of numpy.
+    """
     import torch
+    from threadpoolctl import threadpool_limits
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with threadpool_limits(1, user_api="blas"):
+            yield
     finally:
         torch.set_num_threads(before)
 
@@ -210,7 +224,11 @@ def _recorded(
     # not by a probe: timings must not decide how sums are rounded
     batched = case.model == "random_features" or case.size <= BATCHED_WIDTH
     trained = train_together(
-        runs, teachers=teachers, recorders=[record], strategy="batched" if batched else "loop"
+        runs,
+        teachers=teachers,
+        recorders=[record],
+        strategy="batched" if batched else "loop",
+        root=case.root,
     )
     return trained, projector.result()
 

@@ -3,7 +3,8 @@
 A result is stored at ``<out>/results/<experiment>/<key>``. The key is the digest of the
 experiment's name, its config, the version of this distribution and the source of all that
 computes (every ``.py`` file of ``theory``, ``deep`` and ``sims``), so that editing a formula
-never serves a result of the old one. A file named in the config counts by its content.
+never serves a result of the old one. A file named in the config counts by its content, and image
+sets from the data root count by theirs, wherever the root lies.
 """
 
 import hashlib
@@ -127,7 +128,8 @@ class Result:
         Returns:
             The folder it lies in.
         """
-        key = result_key(self.experiment, self.config)
+        inputs = str(self.provenance.get("inputs", ""))
+        key = result_key(self.experiment, self.config, inputs=inputs)
         store = store_of(out, self.experiment)
         store.put(key, arrays=self.arrays, record=self.record())
         return store.path(key)
@@ -138,15 +140,21 @@ def store_of(out: Folder, experiment: str) -> Store:
     return Store(Path(out) / "results" / experiment, check=from_entry)
 
 
-def result_key(experiment: str, config: object) -> str:
-    """The key of a result: see the module's description. ``config``: a dataclass or its fields."""
+def result_key(experiment: str, config: object, *, inputs: str = "") -> str:
+    """The key of a result: see the module's description.
+
+    Args:
+        experiment: Name of the experiment.
+        config: A dataclass or its fields.
+        inputs: Digest of files that the config does not name, as `Experiment.inputs` gives it.
+    """
     content = {
         "experiment": experiment,
         "config": plain(config),
         "version": version(),
         "source": source_digest(),
     }
-    return content_key(content)
+    return content_key({**content, "inputs": inputs} if inputs else content)
 
 
 @cache

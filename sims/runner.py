@@ -40,13 +40,14 @@ def finish(name: str, config: Any = None, *, context: Context | None = None) -> 
     experiment = experiments.get(name)
     config = experiment.Config() if config is None else config
     context = Context.plain() if context is None else context
+    inputs = experiment.inputs(config, context)
     if context.out is None:
-        return Finished(_run(experiment, config, context), None, fetched=False)
-    key, store = result_key(name, config), store_of(context.out, name)
+        return Finished(_run(experiment, config, context, inputs), None, fetched=False)
+    key, store = result_key(name, config, inputs=inputs), store_of(context.out, name)
     made: list[Result] = []
 
     def make() -> tuple[Any, dict[str, Any]]:
-        made.append(_run(experiment, config, context))
+        made.append(_run(experiment, config, context, inputs))
         return made[0].arrays, made[0].record()
 
     if context.fresh:
@@ -58,7 +59,12 @@ def finish(name: str, config: Any = None, *, context: Context | None = None) -> 
     return Finished(result, store.path(key), fetched=not made)
 
 
-def _run(experiment: experiments.Experiment, config: Any, context: Context) -> Result:  # noqa: ANN401
+def _run(
+    experiment: experiments.Experiment,
+    config: Any,  # noqa: ANN401
+    context: Context,
+    inputs: str,
+) -> Result:
     """The result, with where it came from."""
     begin = time.perf_counter()
     result = experiment.run(config, context)
@@ -71,6 +77,8 @@ def _run(experiment: experiments.Experiment, config: Any, context: Context) -> R
         device=str(getattr(config, "device", "cpu")),
         duration=time.perf_counter() - begin,
     )
+    if inputs:
+        source["inputs"] = inputs
     source["sizes"] = list(experiment.sizes(config))
     return Result(
         result.experiment,

@@ -2,6 +2,6 @@
 
 from deep.data.images import ImageSet
 from deep.data.noise import choose_rows, flip_labels
-from deep.data.sources import load, load_labels, names
+from deep.data.sources import fingerprint, load, load_labels, names
 
-__all__ = ["ImageSet", "choose_rows", "flip_labels", "load", "load_labels", "names"]
+__all__ = ["ImageSet", "choose_rows", "fingerprint", "flip_labels", "load", "load_labels", "names"]

@@ -110,8 +110,8 @@ def content_key(content: Mapping[str, Any]) -> str:
     """Name of a content: the SHA-256 of its canonical JSON, in hexadecimal.
 
     Two contents have one key exactly if they are equal after :func:`plain`, but for this: a
-    dataclass counts with its type, an array by dtype, shape and bytes, and a path that is a file
-    by what the file holds. An integer and the float of the same value differ, as they do in JSON.
+    dataclass counts with its type and the fields that count where it is compared, an array by
+    dtype, shape and bytes, and a path that is a file by what the file holds. An integer and the float of the same value differ, as they do in JSON.
 
     Raises:
         ValueError: If the content holds what no record can hold.
@@ -137,7 +137,8 @@ def _identified(value: Any) -> Any:  # noqa: ANN401
         digest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
         return {"array": [value.dtype.str, list(value.shape), digest]}
     if is_dataclass(value) and not isinstance(value, type):
-        held = {field.name: _identified(getattr(value, field.name)) for field in fields(value)}
+        counting = [field.name for field in fields(value) if field.compare]
+        held = {name: _identified(getattr(value, name)) for name in counting}
         return {"type": f"{type(value).__module__}.{type(value).__qualname__}", "fields": held}
     if isinstance(value, Mapping):
         return {key: _identified(held) for key, held in value.items()}

@@ -36,11 +36,11 @@ class DataSpec:
         for name in ("samples", "test_samples"):
             value = getattr(self, name)
             if value is not None:
-                _integer(name, value, minimum=1)
+                checks.integer(name, value, minimum=1)
         checks.choice("choice", self.choice, CHOICES)
         checks.fraction("noise", self.noise)
-        _flag("noise_includes_same", self.noise_includes_same)
-        _integer("seed", self.seed)
+        checks.flag("noise_includes_same", self.noise_includes_same)
+        checks.integer("seed", self.seed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,11 +94,11 @@ class Optimizer:
     def __post_init__(self) -> None:
         checks.choice("optimizer", self.name, ("adam", "sgd", "gd"))
         _positive("learning_rate", self.learning_rate)
-        _integer("batch", self.batch, minimum=1)
+        checks.integer("batch", self.batch, minimum=1)
         if not 0 <= checks.scalar("momentum", self.momentum) < 1:
             msg = f"momentum must be in [0, 1), got {self.momentum}"
             raise ValueError(msg)
-        _flag("nesterov", self.nesterov)
+        checks.flag("nesterov", self.nesterov)
         checks.nonnegative("weight_decay", checks.scalar("weight_decay", self.weight_decay))
         if self.nesterov and not self.momentum:
             msg = "momentum must be > 0 with nesterov, got 0"
@@ -152,8 +152,8 @@ class RunConfig:
             if not isinstance(getattr(self, name), kind):
                 msg = f"{name} must be of type {kind.__name__}, got {getattr(self, name)!r}"
                 raise ValueError(msg)  # noqa: TRY004  # bad input is a ValueError throughout
-        _integer("epochs", self.epochs)
-        _integer("seed", self.seed)
+        checks.integer("epochs", self.epochs)
+        checks.integer("seed", self.seed)
         _name("stream", self.stream)
         checks.choice("student_init", self.student_init, ("own", "teacher"))
         checks.choice("order", self.order, ("own", "teacher"))
@@ -201,22 +201,8 @@ _PARTS = {
 }
 
 
-def _integer(name: str, value: object, *, minimum: int = 0) -> None:
-    """Raise ValueError unless ``value`` is an integer >= ``minimum`` and no float."""
-    if isinstance(value, bool | float):
-        msg = f"{name} must be an integer >= {minimum}, got {value!r}"
-        raise ValueError(msg)  # noqa: TRY004  # bad input is a ValueError throughout
-    checks.count(name, value, minimum=minimum)
-
-
 def _positive(name: str, value: float) -> None:
     checks.positive(name, checks.scalar(name, value))
-
-
-def _flag(name: str, value: object) -> None:
-    if not isinstance(value, bool):
-        msg = f"{name} must be True or False, got {value!r}"
-        raise ValueError(msg)  # noqa: TRY004  # bad input is a ValueError throughout
 
 
 def _name(name: str, value: object) -> None:

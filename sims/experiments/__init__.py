@@ -28,6 +28,17 @@ class Experiment:
     """Its config, a frozen dataclass."""
     run: Callable[..., Any]
     """``run(config, context) -> Result``."""
+    reads: Callable[..., str] | None = None
+    """``inputs(config, context) -> str``: digest of files that it reads and its config does not
+    name, if there are any."""
+
+    def inputs(self, config: object, context: object) -> str:
+        """Digest of the files that are read beyond those that the config names; empty for none.
+
+        Raises:
+            ValueError: If they are not there.
+        """
+        return "" if self.reads is None else self.reads(config, context)
 
     def config(self, size: str = "laptop") -> Any:  # noqa: ANN401
         """The config of a size.
@@ -66,7 +77,7 @@ def get(name: str) -> Experiment:
         ValueError: If there is none; the message lists those there are.
     """
     module = import_module(f"{__name__}.{_known(name)}")
-    return Experiment(name, title(name), module.Config, module.run)
+    return Experiment(name, title(name), module.Config, module.run, getattr(module, "inputs", None))
 
 
 def _known(name: str) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from deep.data import fingerprint, load, load_labels, names
 from deep.training.streams import stream
 from sims.eigenspace_case import SPLITS, STUDENTS, Case, measure
 from sims.eigenspace_findings import findings, over_seeds
@@ -25,6 +26,22 @@ if TYPE_CHECKING:
 
 CONTROLS = ("null", "soft", "labels_tau")
 _LONGER = {"random_features": ("student", "soft"), "mlp": ("student", "null", "soft")}
+_LEAST = {
+    "seeds": 2,
+    "samples": 2,
+    "test_samples": 1,
+    "features": 2,
+    "features_epochs": 1,
+    "features_batch": 1,
+    "width": 1,
+    "depth": 0,
+    "mlp_epochs": 1,
+    "mlp_batch": 1,
+    "sgd_length": 0,
+    "records": 2,
+    "pairs": 1,
+}
+_POSITIVE = ("temperature", "features_rate", "features_sgd_rate", "mlp_rate", "mlp_sgd_rate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +96,22 @@ class Config:
     """Random pairs of eigendirections whose paths are kept for pictures."""
 
     def __post_init__(self) -> None:
-        checks.count("seeds", self.seeds, minimum=2)
-        checks.count("sgd_length", self.sgd_length)
-        checks.count("records", self.records, minimum=2)
-        checks.count("pairs", self.pairs, minimum=1)
-        if not self.models or not self.lengths:
-            msg = f"models and lengths must not be empty, got {self.models} and {self.lengths}"
-            raise ValueError(msg)
+        checks.choice("data", self.data, names())
+        for name, minimum in _LEAST.items():
+            checks.integer(name, getattr(self, name), minimum=minimum)
+        for name in _POSITIVE:
+            checks.positive(name, checks.scalar(name, getattr(self, name)))
+        checks.fraction("noise", self.noise)
+        checks.flag("noise_includes_same", self.noise_includes_same)
+        for name in ("models", "lengths"):
+            values = getattr(self, name)
+            if not isinstance(values, tuple) or not values or len(set(values)) < len(values):
+                msg = f"{name} must be a tuple, not empty and without repeats, got {values!r}"
+                raise ValueError(msg)
+        for model in self.models:
+            checks.choice("models", model, tuple(_LONGER))
         for length in self.lengths:
-            checks.count("lengths", length, minimum=1)
+            checks.integer("lengths", length, minimum=1)
 
     @classmethod
     def smoke(cls) -> "Config":
@@ -117,13 +141,24 @@ class Config:
         return cls(data="mnist", seeds=10, width=1000)
 
 
+def inputs(config: Config, context: "Context") -> str:
+    """Digest of the files that hold the images.
+
+    Raises:
+        ValueError: If they are not there.
+    """
+    return fingerprint(config.data, root=context.data_root)
+
+
 def run(config: Config, context: "Context") -> Result:
     """Train every setting on every seed, then compare students with their teachers and controls.
 
     Axes of the arrays: M settings, S seeds, the students `STUDENTS` (nan where a setting has none),
     the statistics of `theory.ntk.trajectories`, r directions and T records padded with nan.
     """
-    settings = _settings(config)
+    _open(config, context)
+    digest, root = inputs(config, context), context.data_root
+    settings = [replace(case, inputs=digest, root=root) for case in _settings(config)]
     cases = [replace(case, seed=seed) for case in settings for seed in range(config.seeds)]
     # the longest first, so that no process is left with a long one at the end
     order = sorted(range(len(cases)), key=lambda number: -_cost(cases[number]))
@@ -140,6 +175,20 @@ def run(config: Config, context: "Context") -> Result:
         if case.optimizer == "adam" and case.students == STUDENTS:
             arrays |= _pictures(case.model, seeds)
     return Result("eigenspace", config, arrays, findings(config.data, arrays))  # type: ignore[arg-type]
+
+
+def _open(config: Config, context: "Context") -> None:
+    """Read one image of each split: what is missing is missed before any network is trained.
+
+    Raises:
+        ValueError: If the images are not there, or fewer than ``samples``.
+    """
+    for split in ("train", "test"):
+        load(config.data, split=split, root=context.data_root, rows=np.array([0]))
+    held = len(load_labels(config.data, split="train", root=context.data_root))
+    if config.samples > held:
+        msg = f"samples must be at most the {held} that {config.data} has, got {config.samples}"
+        raise ValueError(msg)
 
 
 def _settings(config: Config) -> list[Case]:

@@ -197,3 +197,22 @@ def test_digits_are_scikit_learns(installed, monkeypatch):
     bunch = load_digits()
     np.testing.assert_array_equal(images[:, :, :, 0], bunch.images)
     np.testing.assert_array_equal(labels, bunch.target)
+
+
+def test_a_fingerprint_tells_files_apart_and_not_where_they_lie(tmp_path):
+    images = [encoded(np.full((4, 5), row, dtype=np.uint8)) for row in range(10)]
+    folders = {}
+    for name, changed in (("a", {}), ("same", {}), ("b", {"images": images}), ("c", {"shards": 1})):
+        for split in ("train", "test"):
+            write_shards(tmp_path / name, split=split, **changed)
+        folders[name] = data.fingerprint("mnist", root=tmp_path / name)
+    assert folders["a"] == folders["same"]
+    assert len(set(folders.values())) == 3
+
+
+def test_a_fingerprint_needs_all_files(tmp_path):
+    write_shards(tmp_path)
+    with pytest.raises(ValueError, match=r"no file .*test-00000-of"):
+        data.fingerprint("mnist", root=tmp_path)
+    with pytest.raises(ValueError, match="must be one of 'digits'"):
+        data.fingerprint("svhn", root=tmp_path)

@@ -1,5 +1,5 @@
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -125,3 +125,15 @@ def test_a_file_counts_by_what_it_holds(tmp_path):
     assert content_key({"data": first}) == content_key({"data": second})
     second.write_text("other")
     assert content_key({"data": first}) != content_key({"data": second})
+
+
+@dataclass(frozen=True)
+class Placed:
+    digest: str
+    root: Path = field(default=Path(), compare=False)
+
+
+def test_fields_that_do_not_count_in_comparisons_are_no_content(tmp_path):
+    here, there = Placed("a", tmp_path), Placed("a", tmp_path / "elsewhere")
+    assert content_key({"item": here}) == content_key({"item": there})
+    assert content_key({"item": here}) != content_key({"item": Placed("b", tmp_path)})

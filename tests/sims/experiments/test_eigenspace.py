@@ -1,9 +1,15 @@
+import io
 from dataclasses import asdict, replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from PIL import Image
+from pyarrow import parquet as pq
+from threadpoolctl import threadpool_limits
 
 from figures import rendering
+from sims import runner
 from sims.context import Context
 from sims.eigenspace_case import STUDENTS, Case, _runs, measure, record_steps
 from sims.eigenspace_findings import findings, over_seeds
@@ -263,7 +269,33 @@ def test_the_config_is_plain_data():
     ("change", "message"),
     [
         ({"seeds": 1}, "seeds must be an integer >= 2"),
-        ({"lengths": ()}, "must not be empty"),
+        ({"lengths": ()}, "lengths must be a tuple, not empty and without repeats, got"),
+        ({"lengths": (5, 1, 5)}, "lengths must be a tuple, not empty and without repeats"),
+        ({"models": ()}, "models must be a tuple, not empty and without repeats"),
+        ({"models": ("mlp", "mlp")}, "models must be a tuple, not empty and without repeats"),
+        ({"models": "mlp"}, "models must be a tuple"),
+        ({"models": ("cnn",)}, "models must be one of 'random_features', 'mlp', got 'cnn'"),
+        ({"data": "svhn"}, "data must be one of 'digits', .*got 'svhn'"),
+        ({"samples": 1}, "samples must be an integer >= 2, got 1"),
+        ({"samples": 32.0}, "samples must be an integer >= 2, got 32.0"),
+        ({"test_samples": 0}, "test_samples must be an integer >= 1"),
+        ({"noise": -0.1}, r"noise must be in \[0, 1\]"),
+        ({"noise": np.nan}, "noise must be finite"),
+        ({"noise_includes_same": 1}, "noise_includes_same must be True or False"),
+        ({"temperature": 0.0}, "temperature must be > 0"),
+        ({"features": 1}, "features must be an integer >= 2"),
+        ({"features_epochs": 0}, "features_epochs must be an integer >= 1"),
+        ({"features_batch": 0}, "features_batch must be an integer >= 1"),
+        ({"features_rate": 0.0}, "features_rate must be > 0"),
+        ({"features_sgd_rate": np.inf}, "features_sgd_rate must be finite"),
+        ({"width": 0}, "width must be an integer >= 1"),
+        ({"depth": -1}, "depth must be an integer >= 0"),
+        ({"mlp_epochs": 0}, "mlp_epochs must be an integer >= 1"),
+        ({"mlp_batch": -3}, "mlp_batch must be an integer >= 1"),
+        ({"mlp_rate": -1e-4}, "mlp_rate must be > 0"),
+        ({"mlp_sgd_rate": 0.0}, "mlp_sgd_rate must be > 0"),
+        ({"sgd_length": -1}, "sgd_length must be an integer >= 0"),
+        ({"pairs": 0}, "pairs must be an integer >= 1"),
         ({"lengths": (0,)}, "lengths must be an integer >= 1"),
         ({"records": 1}, "records must be an integer >= 2"),
     ],
@@ -273,9 +305,77 @@ def test_bad_config(change, message):
         Config(**change)
 
 
-def test_unknown_data_is_refused():
-    with Context.plain() as context, pytest.raises(ValueError, match="must be one of 'digits'"):
-        run(replace(Config.smoke(), data="svhn"), context)
+def test_every_field_is_checked():
+    for name in asdict(Config()):
+        with pytest.raises(ValueError, match=rf"^{name} must "):
+            Config(**{name: None})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"data": "mnist"}, "mnist is read from a folder .* --data-root or STILLROOM_DATA"),
+        ({"samples": 1443}, "samples must be at most the 1442 that digits has, got 1443"),
+    ],
+)
+def test_data_are_opened_before_any_network_is_trained(change, message, monkeypatch):
+    monkeypatch.delenv("STILLROOM_DATA", raising=False)
+    with Context.plain() as context:
+        monkeypatch.setattr(context, "map", lambda *args, **more: pytest.fail("trained"))
+        with pytest.raises(ValueError, match=message):
+            run(replace(Config.smoke(), **change), context)
+
+
+def test_numbers_do_not_depend_on_the_threads_of_linear_algebra():
+    case = replace(FEATURES, samples=128, batch=128, size=600, epochs=2, students=("student",))
+    found = []
+    for threads in (1, 2):
+        with threadpool_limits(threads, user_api="blas"):
+            found.append(measure(case))
+    for name, array in found[0].items():
+        np.testing.assert_array_equal(array, found[1][name])
+
+
+def some_images(root, seed):
+    """A little MNIST of noise in the layout of the Hub."""
+    rng = np.random.default_rng(seed)
+    folder = root / "mnist" / "mnist"
+    folder.mkdir(parents=True)
+    for split in ("train", "test"):
+        rows = []
+        for image in rng.integers(0, 256, (60, 5, 5), dtype=np.uint8):
+            buffer = io.BytesIO()
+            Image.fromarray(image).save(buffer, format="PNG")
+            rows.append({"bytes": buffer.getvalue(), "path": None})
+        kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+        labels = pa.array(np.arange(60) % 10, type=pa.int64())
+        table = pa.table({"image": pa.array(rows, type=kind), "label": labels})
+        pq.write_table(table, folder / f"{split}-00000-of-00001.parquet")
+    return root
+
+
+def test_images_are_those_of_the_root_and_results_are_kept_by_what_lies_there(
+    tmp_path, monkeypatch
+):
+    monkeypatch.delenv("STILLROOM_DATA", raising=False)
+    config = replace(
+        Config.smoke(), data="mnist", samples=20, test_samples=10, models=("mlp",), sgd_length=0
+    )
+    roots = [some_images(tmp_path / name, seed) for name, seed in (("a", 0), ("b", 1), ("c", 0))]
+    done = []
+    for root in roots:
+        with Context(tmp_path / "out", workers=1, data_root=root) as context:
+            done.append(runner.finish("eigenspace", config, context=context))
+    first, other, moved = done
+    assert (first.fetched, other.fetched, moved.fetched) == (False, False, True)
+    assert moved.path == first.path != other.path
+    assert not np.array_equal(
+        first.result.array("eigenvalues"), other.result.array("eigenvalues"), equal_nan=True
+    )
+    assert first.result.provenance["inputs"] != other.result.provenance["inputs"]
+    assert other.result.save(tmp_path / "out") == other.path
+    cached = list((tmp_path / "out" / "cache" / "sims.eigenspace_case.measure").glob("[0-9a-f]*"))
+    assert len({path.name for path in cached if path.is_dir()}) == 2 * config.seeds
 
 
 @pytest.mark.parametrize("name", ["mnist", "cifar10"])
