@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from deep.records.store import Store, storable
 
 Arrays = dict[str, NDArray[Any]]
+Caught = tuple[Warning, str, int]  # what was warned, and the file and line of it
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
@@ -83,7 +85,8 @@ class Pool:
         interrupted, the processes are stopped; what was finished by then is kept.
 
         Raises:
-            Exception: What a task raised, with the task named in a note.
+            Exception: What a task raised, with the task named in a note unless it is a ValueError,
+                which says itself what is wrong with what was given.
         """
         if len(tasks) <= 1 or self.workers == 1:
             for task in tasks:
@@ -92,7 +95,7 @@ class Pool:
             return
         executor = self._started(tasks[0].function.__module__)
         try:
-            futures = {executor.submit(task.done): task for task in tasks}
+            futures = {executor.submit(_listened, task): task for task in tasks}
             yield from _finished(futures)
         except BaseException:
             self.kill()
@@ -133,17 +136,36 @@ class Pool:
         return self._executor
 
 
-def _finished(futures: dict[Future[Arrays], Task]) -> Iterator[tuple[str, Arrays]]:
-    waiting: Iterable[Future[Arrays]] = futures
+def _listened(task: Task) -> tuple[Arrays, list[Caught]]:
+    """What a task makes, and the warnings that its parent shall give."""
+    with warnings.catch_warnings(record=True) as caught:
+        arrays = task.done()
+    return arrays, [
+        (
+            one.message if isinstance(one.message, Warning) else one.category(one.message),
+            one.filename,
+            one.lineno,
+        )
+        for one in caught
+    ]
+
+
+def _finished(
+    futures: dict[Future[tuple[Arrays, list[Caught]]], Task],
+) -> Iterator[tuple[str, Arrays]]:
+    waiting: Iterable[Future[tuple[Arrays, list[Caught]]]] = futures
     while waiting:
         done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
         for future in done:
             task = futures.pop(future)
             with _named(task):
-                yield task.key, _outcome(future)
+                arrays, caught = _outcome(future)
+                for message, file, line in caught:
+                    warnings.warn_explicit(message, type(message), file, line)
+                yield task.key, arrays
 
 
-def _outcome(future: Future[Arrays]) -> Arrays:
+def _outcome(future: Future[tuple[Arrays, list[Caught]]]) -> tuple[Arrays, list[Caught]]:
     try:
         return future.result()
     except BrokenProcessPool as error:
@@ -159,7 +181,7 @@ def _named(task: Task) -> Iterator[None]:
     """Add to an error that ``task`` was the one."""
     try:
         yield
-    except GeneratorExit:
+    except ValueError:  # bad input: the user knows nothing of tasks
         raise
     except Exception as error:
         error.add_note(task.note())

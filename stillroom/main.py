@@ -14,26 +14,29 @@ from typing import Any, NoReturn
 from stillroom import commands
 from stillroom.errors import UserError, debugging, describe
 
-USAGE, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
+USAGE, INTERRUPTED, BROKEN_PIPE, TERMINATED = 2, 130, 141, 143
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``stillroom`` with ``arguments`` (the command line's) and return the exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    _open_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that knows no Greek letters
     with _terminable(), _plain_warnings():
         try:
             status = dispatch(given)
-            sys.stdout.flush()
+            _flush()
         except BrokenPipeError:  # the reader, such as `head`, has seen enough
-            with contextlib.suppress(OSError, ValueError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _discard()
             return BROKEN_PIPE
         except KeyboardInterrupt:
             say("interrupted; what is finished is kept")
             return INTERRUPTED
+        except _Terminated:
+            say("terminated; what is finished is kept")
+            return TERMINATED
         except Exception as error:
             if debugging():
                 raise
@@ -100,6 +103,39 @@ def report(error: Exception) -> int:
     return 1
 
 
+def _flush() -> None:
+    """Write out what was printed, or name what could not be written to."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # a full disk names no file
+        _discard()
+        error.filename = "standard output"
+        raise
+
+
+def _discard() -> None:
+    """Throw away what standard output still holds, lest Python complain of it at the end."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _open_streams() -> None:
+    """Give a closed standard stream (``>&-``) somewhere to go, lest a result's file take its place.
+
+    The lowest free number is the one that ``open`` takes.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None:
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115  # for good
+
+
 def say(text: str) -> None:
     """One line on standard error."""
     with contextlib.suppress(OSError):
@@ -119,12 +155,16 @@ def _plain_warnings() -> Iterator[None]:
         yield
 
 
+class _Terminated(BaseException):
+    """SIGTERM came."""
+
+
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
     """Let SIGTERM unwind like Ctrl-C, so that workers are stopped and the cursor comes back."""
 
     def stop(*_: object) -> NoReturn:
-        raise SystemExit(128 + signal.SIGTERM)
+        raise _Terminated
 
     try:
         before = signal.signal(signal.SIGTERM, stop)

@@ -86,13 +86,14 @@ def worker_count(given: int | None) -> int | None:
 def use_data_root(given: Path | None) -> None:
     """Make ``given`` the folder of image sets, here and in the worker processes.
 
+    The folder that STILLROOM_DATA names is looked at only where images are read from it.
+
     Raises:
-        UserError: If it is not a folder.
+        UserError: If ``given`` is not a folder.
     """
-    named = "--data-root" if given else "STILLROOM_DATA"
-    root = given or Path(os.environ.get("STILLROOM_DATA") or ".")
-    if not root.is_dir():
-        msg = f"{named} must be a folder of image sets, got {root}, which is not one"
+    if given is None:
+        return
+    if not given.is_dir():
+        msg = f"--data-root must be a folder of image sets, got {given}, which is not one"
         raise UserError(msg)
-    if given:
-        os.environ["STILLROOM_DATA"] = str(given.resolve())
+    os.environ["STILLROOM_DATA"] = str(given.resolve())

@@ -129,7 +129,8 @@ class Config:
     @property
     def all_steps(self) -> int:
         """Steps of gradient descent on one feature map."""
-        return sum(self.steps[1]) + sum(self.coarse_steps) * (2 ** (self.halvings + 1) - 1)
+        halved: int = 2 ** (self.halvings + 1) - 1
+        return sum(self.steps[1]) + sum(self.coarse_steps) * halved
 
     @classmethod
     def demo(cls) -> "Config":

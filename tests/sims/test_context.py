@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -92,11 +93,28 @@ def test_edited_source_is_computed_anew(tmp_path, monkeypatch):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_error_names_the_item_and_keeps_what_is_finished(tmp_path, workers):
     with Context(tmp_path, workers=workers) as context:
-        with pytest.raises(ValueError, match="three is refused") as caught:
+        with pytest.raises(ArithmeticError, match="three is refused") as caught:
             context.map(work.fail_on_three, [1, 2, 3])
         assert caught.value.__notes__ == ["while computing fail_on_three of 3"]
         assert len(list(tmp_path.glob("cache/*/[0-9a-f]*"))) == 2
         assert [int(one["n"]) for one in context.map(work.fail_on_three, [2, 1])] == [2, 1]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_bad_input_is_said_as_it_is(tmp_path, workers):
+    with Context(tmp_path, workers=workers) as context:
+        with pytest.raises(ValueError, match="must return a dictionary") as caught:
+            context.map(work.not_arrays, [1, 2])
+        assert not hasattr(caught.value, "__notes__")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_warning_of_a_worker_is_given_by_its_parent(tmp_path, workers):
+    with Context(tmp_path, workers=workers) as context, warnings.catch_warnings(record=True) as got:
+        warnings.simplefilter("always")
+        context.map(work.warn, [1, 2])
+    said = [(str(one.message), one.category, Path(one.filename).name) for one in got]
+    assert sorted(said) == [(f"mind {n}", RuntimeWarning, "work.py") for n in (1, 2)]
 
 
 def test_a_dead_worker_is_reported(tmp_path):
@@ -173,8 +191,10 @@ def test_stopping_the_parent_stops_the_workers_and_keeps_the_finished(tmp_path, 
     assert time.monotonic() - begin < 5
     assert process.returncode == status
     assert "Traceback" not in said
-    if signal_ == signal.SIGINT:
-        assert said.splitlines()[-1] == "stillroom: interrupted; what is finished is kept"
+    word = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}.get(signal_)
+    if word is not None:
+        assert said.splitlines()[-1] == f"stillroom: {word}; what is finished is kept"
+        assert said.count("stillroom:") == 1
     finished = ran(tmp_path)
     time.sleep(0.6)
     assert ran(tmp_path) == finished  # no worker goes on

@@ -2,6 +2,7 @@
 
 import os
 import time
+import warnings
 
 
 def square(n):
@@ -11,7 +12,7 @@ def square(n):
 def fail_on_three(n):
     if n == 3:
         msg = "three is refused"
-        raise ValueError(msg)
+        raise ArithmeticError(msg)
     return {"n": n}
 
 
@@ -22,6 +23,11 @@ def slow(item):
     with open(f"{folder}/ran.{number}.{os.getpid()}.{time.monotonic_ns()}", "w"):
         pass
     return {"number": number}
+
+
+def warn(n):
+    warnings.warn(f"mind {n}", RuntimeWarning, stacklevel=1)
+    return {"n": n}
 
 
 def die(n):

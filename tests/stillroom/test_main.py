@@ -134,11 +134,41 @@ def test_a_reader_that_has_seen_enough_is_no_error():
     assert done.stderr == ""
 
 
-def stillroom_to(handle):
+def stillroom_to(handle, **options):
     command = [sys.executable, "-m", "stillroom.main", "--help"]
     return subprocess.run(
-        command, cwd=HOUSE, text=True, stdout=handle, stderr=subprocess.PIPE, check=False
+        command, cwd=HOUSE, text=True, stdout=handle, stderr=subprocess.PIPE, check=False, **options
     )
+
+
+@pytest.mark.parametrize(
+    ("asked", "closed"),
+    [
+        ("--help", "1"),
+        ("--help", "0 1 2"),
+        ("zzz", "2"),
+        ("sim spectral_atlas --help", "1"),
+        ("sim spectral_atlas --size smoke --no-figures", "0 1"),
+    ],
+)
+def test_closed_streams_are_no_error(tmp_path, asked, closed):
+    shut = " ".join(f"{number}>&-" for number in closed.split())
+    command = f'"$0" -m stillroom.main {asked} {shut}'
+    env = {**os.environ, "STILLROOM_OUT": str(tmp_path)}
+    done = subprocess.run(
+        ["sh", "-c", command, sys.executable], cwd=HOUSE, env=env, check=False, capture_output=True
+    )
+    assert done.returncode == (2 if asked == "zzz" else 0)
+    assert b"Error" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_standard_output_is_named():
+    with open("/dev/full", "w") as full:
+        env = {**os.environ, "PYTHONUNBUFFERED": ""}
+        done = stillroom_to(full, env=env)
+    assert done.returncode == 2
+    assert done.stderr == "stillroom: error: standard output: No space left on device\n"
 
 
 def test_a_terminal_without_greek_letters_is_no_error():

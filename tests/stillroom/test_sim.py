@@ -141,7 +141,7 @@ def test_a_data_root_that_is_not_there(sim, tmp_path, monkeypatch):
     assert status == 2
     assert "--data-root must be a folder of image sets, got" in err
     monkeypatch.setenv("STILLROOM_DATA", str(tmp_path / "neither"))
-    assert "STILLROOM_DATA must be a folder" in sim()[2]
+    assert sim()[0] == 0  # needs no images
     monkeypatch.setenv("STILLROOM_DATA", "")
     assert sim("--data-root", tmp_path)[0] == 0
 
