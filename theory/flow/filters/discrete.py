@@ -24,13 +24,6 @@ def _step_size(value: float) -> float:
     return size
 
 
-def _flag(name: str, value: object) -> bool:
-    if not isinstance(value, bool | np.bool_):
-        msg = f"{name} must be True or False, got {value!r}"
-        raise ValueError(msg)  # noqa: TRY004  # bad input is a ValueError throughout
-    return bool(value)
-
-
 def _require_stable(lam: Array, step_size: float, bound: float, rule: str) -> None:
     top = float(lam.max()) if lam.size else 0.0
     if step_size * top >= bound:
@@ -86,7 +79,7 @@ class GradientDescent(Filter):
             step_size=_step_size(self.step_size),
             steps=checks.count("steps", self.steps),
             momentum=momentum,
-            nesterov=_flag("nesterov", self.nesterov),
+            nesterov=checks.flag("nesterov", self.nesterov),
             start=checks.choice("start", self.start, ("torch", "textbook")),
         )
 
