@@ -5,21 +5,29 @@ from pkgutil import iter_modules
 
 import numpy as np
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
 from theory.flow import logits, risk
+from theory.flow.exaggeration import classify, effective_time_trend
 from theory.flow.filters import (
+    DistillThenLabels,
+    FilterKD,
     Generations,
     GradientDescent,
     GradientFlow,
+    LabelsThenDistill,
+    MeanTeacher,
     MemoryReplay,
     Mixed,
     MixedFixedPoint,
     Ridge,
+    RidgeRounds,
+    Shrinkage,
     TrajectoryAverage,
 )
+from theory.flow.risk.verdict import BRAKING, EXAGGERATING
 from theory.flow.spectrum import Spectrum
 
 positive = st.floats(-2, 2).map(lambda e: 10.0**e)
@@ -102,6 +110,106 @@ def test_d3_equal_best_times_make_early_stopping_the_wiener_filter(rates, time, 
     np.testing.assert_allclose(
         GradientFlow(float(best)).gain(rate), risk.wiener_gain(energy, noise), rtol=1e-11
     )
+
+
+TIMES = st.floats(-1, 1).map(lambda e: 10.0**e)
+WEIGHTS = st.floats(0.02, 0.98)
+WINDOWS = st.just(0.0) | TIMES
+SHORT = st.floats(-2.5, 0).map(lambda e: 10.0**e)
+EVERY_FILTER = {
+    "Generations": st.builds(
+        Generations,
+        st.lists(TIMES, min_size=2, max_size=2),
+        st.none() | st.tuples(WEIGHTS, WEIGHTS),
+    ),
+    "Mixed": st.builds(
+        lambda s, share, a: Mixed(s, s * share, a), TIMES, SHORT | st.floats(1, 9), WEIGHTS
+    ),
+    "MixedFixedPoint": st.builds(MixedFixedPoint, TIMES, WEIGHTS),
+    "DistillThenLabels": st.builds(DistillThenLabels, TIMES, TIMES, TIMES, WINDOWS),
+    "LabelsThenDistill": st.builds(LabelsThenDistill, TIMES, TIMES, TIMES, WINDOWS),
+    "GradientDescent": st.builds(
+        GradientDescent, st.just(0.99e-4) | st.just(1.01e-4), st.integers(2, 60)
+    ),
+    "GradientDescent with momentum": st.builds(
+        GradientDescent, st.just(0.99e-4), st.integers(2, 60), st.floats(0.1, 0.9)
+    ),
+    "Ridge": st.builds(Ridge, TIMES),
+    "RidgeRounds": st.builds(RidgeRounds, st.lists(TIMES, min_size=2, max_size=3)),
+    "TrajectoryAverage": st.builds(TrajectoryAverage, TIMES, TIMES),
+    "FilterKD": st.builds(FilterKD, TIMES, TIMES, TIMES),
+    "MemoryReplay": st.builds(MemoryReplay, TIMES, TIMES, WEIGHTS, st.integers(1, 3)),
+    "MeanTeacher": st.builds(MeanTeacher, TIMES, TIMES, WEIGHTS),
+    "Shrinkage": st.builds(Shrinkage, TIMES, TIMES, TIMES),
+}
+SPECTRUM = np.geomspace(1e-4, 1e4, 81)
+
+
+def listed(families):
+    """The conditions under which each class is listed."""
+    named = [family.partition(" (") for family in families]
+    return {name: condition.removesuffix(")") or "True" for name, _, condition in named}
+
+
+def holds(condition, scheme):
+    """The condition as it is printed, of the fields of a filter."""
+    fields = vars(scheme) | {"eigenvalue": SPECTRUM.max(), "min": min}
+    return eval(condition, {"__builtins__": {}}, fields)
+
+
+@pytest.mark.parametrize("name", EVERY_FILTER)
+@settings(max_examples=60)
+@given(data=st.data())
+def test_a_listed_family_is_classified_as_its_list_says(name, data):
+    scheme = data.draw(EVERY_FILTER[name])
+    name = type(scheme).__name__
+    trend = effective_time_trend(scheme, SPECTRUM, tolerance=1e-11)
+    if name in listed(EXAGGERATING) and holds(listed(EXAGGERATING)[name], scheme):
+        assert trend.fall <= 1e-11
+        assert classify(scheme, SPECTRUM, tolerance=1e-11) != "anti-exaggerates"
+    if name in listed(BRAKING) and holds(listed(BRAKING)[name], scheme):
+        assert trend.rise <= 1e-11
+        assert classify(scheme, SPECTRUM, tolerance=1e-11) != "exaggerates"
+
+
+@pytest.mark.parametrize(
+    ("name", "families", "verdict"),
+    [
+        *[(name, EXAGGERATING, "exaggerates") for name in EVERY_FILTER],
+        *[(name, BRAKING, "anti-exaggerates") for name in EVERY_FILTER],
+    ],
+)
+def test_a_family_is_listed_where_it_never_does_anything_else(name, families, verdict):
+    """Unlisted, or listed on a condition: some filter of the family does something else."""
+    seen = set()
+
+    @settings(max_examples=60, database=None)
+    @given(EVERY_FILTER[name])
+    def look(scheme):
+        seen.add(classify(scheme, SPECTRUM, tolerance=1e-11))
+
+    look()
+    always = seen == {verdict}
+    assert always == (listed(families).get(name) == "True")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "families"),
+    [
+        (Mixed(1.0, 1.0, 0.5), EXAGGERATING),
+        (Mixed(1.0, 0.2, 0.5), BRAKING),
+        (Generations((1.0, 2.0)), EXAGGERATING),
+        (DistillThenLabels(1.0, 2.0, 0.3), EXAGGERATING),
+        (DistillThenLabels(1.0, 2.0, 3.0, 0.5), EXAGGERATING),
+        (LabelsThenDistill(1.0, 2.0, 3.0), EXAGGERATING),
+        (LabelsThenDistill(1.0, 2.0, 0.5), BRAKING),
+        (GradientDescent(0.9e-4, 5), EXAGGERATING),
+    ],
+    ids=str,
+)
+def test_a_family_is_listed_on_no_more_conditions_than_it_needs(scheme, families):
+    assert classify(scheme, SPECTRUM) in {"exaggerates", "anti-exaggerates"}
+    assert holds(listed(families)[type(scheme).__name__], scheme)
 
 
 @given(ordered_problems(rising=False), exaggerating)

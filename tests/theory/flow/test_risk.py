@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from scipy.optimize import brentq, minimize_scalar
 
 from theory.flow import risk
 from theory.flow.filters import Generations, GradientFlow, MemoryReplay, Ridge, TrajectoryAverage
@@ -209,6 +210,26 @@ def test_of_two_minima_the_lower_one_is_found():
     np.testing.assert_allclose(
         stopped([2.039, time], rate, energy, 1.0), [1.8609, 0.8750], atol=5e-5
     )
+
+
+def test_of_two_equal_minima_the_earlier_is_taken():
+    rate = np.array([1.0, 0.01])
+    basins = (0.5, 20.0), (20.0, 1000.0)
+
+    def lowest(energy, basin):
+        found = minimize_scalar(
+            lambda t: stopped(t, rate, np.array([5.0, energy]), 1.0)[0],
+            bounds=basin,
+            method="bounded",
+            options={"xatol": 1e-9},
+        )
+        return found.fun
+
+    tie = brentq(lambda c: lowest(c, basins[0]) - lowest(c, basins[1]), 0.1, 2.0, xtol=1e-15)
+    times = [risk.optimal_stopping_time(rate, [5.0, tie * f], 1.0) for f in (0.999, 1.0, 1.001)]
+    assert times[0] < 20
+    assert times[1] == pytest.approx(times[0], rel=1e-2)
+    assert times[2] > 20
 
 
 def test_thousands_of_problems_each_have_their_minimum_found_and_polished():

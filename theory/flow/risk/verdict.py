@@ -21,14 +21,14 @@ from theory.numerics import phi, progress
 from theory.statements import states
 
 EXAGGERATING = (
-    "Generations (label_weights = None)",
+    "Generations (label_weights is None)",
     "Mixed (student_time <= teacher_time)",
     "MixedFixedPoint",
-    "DistillThenLabels (window = 0, or switch_time + window <= min(time, teacher_time))",
-    "LabelsThenDistill (teacher_time >= switch_time, window = 0)",
-    "GradientDescent (step_size * eigenvalue < 1, no momentum)",
+    "DistillThenLabels (window == 0 or switch_time + window <= min(time, teacher_time))",
+    "LabelsThenDistill (teacher_time >= switch_time and window == 0)",
+    "GradientDescent (step_size * eigenvalue < 1 and momentum == 0)",
 )
-"""Filters whose effective stopping time does not fall with the eigenvalue."""
+"""Filters whose effective stopping time does not fall with the eigenvalue, with its condition."""
 
 BRAKING = (
     "Ridge",
@@ -36,10 +36,10 @@ BRAKING = (
     "MemoryReplay",
     "MeanTeacher",
     "Mixed (teacher_time <= label_weight * student_time / 2)",
-    "LabelsThenDistill (teacher_time <= switch_time, window = 0)",
+    "LabelsThenDistill (teacher_time <= switch_time and window == 0)",
     "Shrinkage",
 )
-"""Filters whose effective stopping time does not rise with the eigenvalue.
+"""Filters whose effective stopping time does not rise with the eigenvalue, with its condition.
 
 For memory replay with several copies, the mean teacher and the mixed loss that rests on a numerical
 search without a contrary case, for the others on proof.
@@ -165,7 +165,7 @@ def dominance(
     Example:
         >>> verdict = dominance([1.0, 0.1], [4.0, 1.0], 1.0)
         >>> verdict.pattern, verdict.cannot_win[0]
-        ('nonincreasing', 'Generations (label_weights = None)')
+        ('nonincreasing', 'Generations (label_weights is None)')
     """
     scale = weights
     if covariance is not None:
