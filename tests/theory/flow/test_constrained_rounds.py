@@ -124,6 +124,16 @@ def test_what_lies_outside_the_modes_counts_in_the_first_round():
             constrained_rounds(spectrum, y, 0.25 / 3 * 0.999)
 
 
+def test_labels_beyond_the_tolerance_by_what_cannot_be_fitted_get_a_round():
+    spectrum = Spectrum.from_kernel(np.diag([2.0, 1.0, 0.0]))
+    y = np.sqrt([0.2, 0.2, 0.2])
+    found = constrained_rounds(spectrum, y, 0.5 / 3)
+    assert len(found.penalties) == 1
+    missed = spectrum.left @ ((1 - found.filter.gain(spectrum.eigenvalues)) * (spectrum.left.T @ y))
+    np.testing.assert_allclose(np.sum(missed**2), 0.5, rtol=1e-9)
+    assert found.collapsed
+
+
 def test_a_tolerance_far_below_the_labels_needs_a_penalty_far_below_the_kernel():
     found = constrained_rounds(Spectrum.from_kernel(np.eye(2)), [1.0, 1.0], 1e-24, rounds=1)
     np.testing.assert_allclose(found.penalties[0], 1e-12, rtol=1e-9)
