@@ -111,7 +111,8 @@ def content_key(content: Mapping[str, Any]) -> str:
 
     Two contents have one key exactly if they are equal after :func:`plain`, but for this: a
     dataclass counts with its type and the fields that count where it is compared, an array by
-    dtype, shape and bytes, and a path that is a file by what the file holds. An integer and the float of the same value differ, as they do in JSON.
+    dtype, shape and bytes, and a path that is a file by what the file holds. An integer and the
+    float of the same value differ, as they do in JSON.
 
     Raises:
         ValueError: If the content holds what no record can hold.
