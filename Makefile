@@ -12,16 +12,16 @@ PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest
 .PHONY: help demo test test-slow lint fmt bench figures clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 $(READY): pyproject.toml
-	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "stillroom needs Python 3.11 or newer, found %d.%d; try: make PYTHON=python3.11 ..." % v[:2])'
-	$(PYTHON) -m venv $(VENV)
+	@"$(PYTHON)" -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "stillroom needs Python 3.11 or newer, found %d.%d; try: make PYTHON=python3.11 ..." % v[:2])'
+	"$(PYTHON)" -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	@touch $@
 
 demo: $(READY) ## run the four experiments on real digits and write the report (about a minute)
-	$(BIN)/stillroom demo --out $(OUT)
+	$(BIN)/stillroom demo --out "$(OUT)"
 
 test: $(READY) ## run all tests but the slow ones
 	$(PYTEST) -n auto
@@ -41,10 +41,10 @@ fmt: $(READY) ## format, and mend what ruff can mend
 	$(BIN)/ruff check --fix .
 
 bench: $(READY) ## measure speed, as ratios against named baselines in one run
-	$(ONE_THREAD) $(BIN)/python -m tests.speed --out $(OUT)/bench.json
+	$(ONE_THREAD) $(BIN)/python -m tests.speed --out "$(OUT)/bench.json"
 
 figures: $(READY) ## redraw all figures from stored results
-	$(BIN)/stillroom figures --out $(OUT)
+	$(BIN)/stillroom figures --out "$(OUT)"
 
 clean: ## remove the environment and the caches, keep the results
 	rm -rf $(VENV) .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache build dist

@@ -1,6 +1,7 @@
 """What was found, in words on a terminal."""
 
 import shutil
+import sys
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sims.results import Finding, Result
+    from stillroom.pictures import Drawn
 
 _MARKS = {True: "+", False: "-", None: "·"}
 LEGEND = "+ the claim holds   - it does not   · no claim"
@@ -47,6 +49,13 @@ def headlines(result: "Result", title: str) -> str:
 def files(written: "Sequence[Path]", folder: "Path") -> str:
     """How many figure files lie where."""
     return f"{len(written)} figure file{'s' * (len(written) != 1)} in {folder}"
+
+
+def drawing_status(drawn: "Drawn") -> int:
+    """Say on standard error which figures could not be drawn; the exit status of that."""
+    for line in drawn.failed:
+        print(f"stillroom: failed: {line} (STILLROOM_DEBUG=1 shows where)", file=sys.stderr)
+    return 1 if drawn.failed else 0
 
 
 def listed(rows: list[tuple[str, str]]) -> str:

@@ -169,7 +169,7 @@ def _picture(figure: figures.Figure, result: Result, drawn: Path | None) -> Pict
             data = drawn.read_bytes()
         else:
             data = rendering.encode(rendering.canvas(figure.name, result), "svg")
-    except (KeyError, IndexError, ValueError, OSError) as error:
+    except Exception as error:  # noqa: BLE001  # whatever it is, the reader sees it in its place
         # An older result may lack what a newer figure draws: the rest of the report stands.
         problem = f"{type(error).__name__}: {error}"
     coded = base64.b64encode(data).decode() if data else ""

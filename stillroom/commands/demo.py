@@ -37,14 +37,15 @@ def main(arguments: Sequence[str]) -> int:
         for name in EXPERIMENTS:
             finished[name] = _finished(name, context)
     results = {name: one.result for name, one in finished.items()}
-    files = pictures.draw(results, out, reporter=reporter, formats=("svg",))
-    page = pictures.write_report(results, out, drawn=files)
+    drawn = pictures.draw(results, out, reporter=reporter, formats=("svg",))
+    page = pictures.write_report(results, out, drawn=drawn.files)
     print(_summary(finished))
-    if files:
-        print(f"\n{terminal.files(files, out / 'figures')} (`stillroom figures` draws PDF too)")
+    if drawn.files:
+        count = terminal.files(drawn.files, out / "figures")
+        print(f"\n{count} (`stillroom figures` draws PDF too)")
     print(f"report: {page}")
     print(f"done in {time.perf_counter() - begin:.0f} s")
-    return 0
+    return terminal.drawing_status(drawn)
 
 
 def _finished(name: str, context: "Context") -> "Finished":

@@ -41,12 +41,15 @@ def main(arguments: Sequence[str]) -> int:
         msg = f"no results under {out / 'results'}; run `stillroom demo` or `stillroom sim NAME`"
         raise UserError(msg)
     options.out_folder(given.out)
-    files = pictures.draw(
+    drawn = pictures.draw(
         found,
         out,
         reporter=shown(),
         formats=tuple(given.formats),
         only=tuple(given.names) or None,
     )
-    print(terminal.files(files, out / "figures") if files else "no figure draws these results")
-    return 0
+    if drawn.files:
+        print(terminal.files(drawn.files, out / "figures"))
+    elif not drawn.failed:
+        print("no figure draws these results")
+    return terminal.drawing_status(drawn)

@@ -69,7 +69,8 @@ def _run(name: str, config: Any, common: "Common") -> int:  # noqa: ANN401
     print(f"\n{terminal.LEGEND}")
     print(f"{'already finished, from' if done.fetched else 'stored in'} {done.path}")
     if common.figures:
-        files = pictures.draw({name: done.result}, out, reporter=reporter)
-        if files:
-            print(terminal.files(files, out / "figures"))
+        drawn = pictures.draw({name: done.result}, out, reporter=reporter)
+        if drawn.files:
+            print(terminal.files(drawn.files, out / "figures"))
+        return terminal.drawing_status(drawn)
     return 0

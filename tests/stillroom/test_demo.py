@@ -14,6 +14,7 @@ class Drawn:
 
     drawn: list = field(default_factory=list)
     reported: list = field(default_factory=list)
+    failed: list = field(default_factory=list)
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def drawing(monkeypatch):
         path = out / "figures" / "one.svg"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("<svg/>")
-        return [path]
+        return pictures.Drawn([path], asked.failed)
 
     def write(results, out, *, drawn=()):
         asked.reported.append((sorted(results), list(drawn)))
@@ -45,6 +46,14 @@ def test_demo_runs_draws_reports_and_says_what_was_found(fakes, drawing, capsys,
     assert f"report: {tmp_path / 'report' / 'index.html'}" in out
     assert drawing.drawn == [["fake_squares"]]
     assert drawing.reported == [(["fake_squares"], [tmp_path / "figures" / "one.svg"])]
+
+
+def test_a_demo_whose_figure_fails_is_reported_and_ends_with_1(fakes, drawing, capsys, tmp_path):
+    drawing.failed.append("figure two of fake_squares: KeyError: 'x'")
+    assert main(["demo", "--out", str(tmp_path), "--workers", "1"]) == 1
+    out, err = capsys.readouterr()
+    assert "report: " in out
+    assert "stillroom: failed: figure two of fake_squares: KeyError: 'x' (STILLROOM_DEBUG" in err
 
 
 def test_a_second_demo_reuses_what_is_finished(fakes, drawing, capsys, tmp_path):
