@@ -120,7 +120,7 @@ def test_what_lies_outside_the_modes_counts_in_the_first_round():
         targets = played(X @ X.T, y, found)
         moved = [np.sum((b - a) ** 2) / 3 for a, b in itertools.pairwise(targets)]
         np.testing.assert_allclose(moved, 0.4, rtol=1e-9)
-        with pytest.raises(ValueError, match="^tolerance must exceed what no round can fit"):
+        with pytest.raises(ValueError, match=r"^tolerance must exceed what no round can fit"):
             constrained_rounds(spectrum, y, 0.25 / 3 * 0.999)
 
 
