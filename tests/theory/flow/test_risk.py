@@ -214,7 +214,7 @@ def test_of_two_minima_the_lower_one_is_found():
 
 def test_of_two_equal_minima_the_earlier_is_taken():
     rate = np.array([1.0, 0.01])
-    basins = (0.5, 20.0), (20.0, 1000.0)
+    basins = (1.0, 4.0), (20.0, 1000.0)
 
     def lowest(energy, basin):
         found = minimize_scalar(
@@ -225,7 +225,7 @@ def test_of_two_equal_minima_the_earlier_is_taken():
         )
         return found.fun
 
-    tie = brentq(lambda c: lowest(c, basins[0]) - lowest(c, basins[1]), 0.1, 2.0, xtol=1e-15)
+    tie = brentq(lambda c: lowest(c, basins[0]) - lowest(c, basins[1]), 0.4, 0.6, xtol=1e-15)
     times = [risk.optimal_stopping_time(rate, [5.0, tie * f], 1.0) for f in (0.999, 1.0, 1.001)]
     assert times[0] < 20
     assert times[1] == pytest.approx(times[0], rel=1e-2)
