@@ -29,7 +29,8 @@ def full(result: Result, setting: int) -> str:
     clean = place(result, "splits", "clean")
     fits = float(np.mean(result.array("accuracy")[setting, :, 0, clean]))
     model = MODELS[str(result.array("model")[setting])]
-    return f"{model}, fits {fits:.0%}\n{short(result, setting)}"
+    known = f", fits {fits:.0%}" if np.isfinite(fits) else ""  # no sample has its right label
+    return f"{model}{known}\n{short(result, setting)}"
 
 
 def paths_alike(result: Result, setting: int) -> bool:

@@ -57,10 +57,11 @@ def draw(result: Result, axes: style.Panels) -> None:
             panel.locator_params(nbins=5)
             panel.axline((0, 0), slope=1, **style.reference())
             mean, least, most = result.array("slope_interval")[:, setting, side]
-            style.note(
-                panel, f"slope where unsure\n{mean:.2f} ({least:.2f} to {most:.2f})",
-                at=(0.97, 0.04), ha="right", va="bottom", color=style.INK,
-            )  # fmt: skip
+            if np.isfinite(mean):
+                style.note(
+                    panel, f"slope where unsure\n{mean:.2f} ({least:.2f} to {most:.2f})",
+                    at=(0.97, 0.04), ha="right", va="bottom", color=style.INK,
+                )  # fmt: skip
             panel.set_title(f"{_settings.MODELS[model]}, {'training' if side == 0 else 'test'}")
     for panel in panels[-1]:
         panel.set_xlabel("teacher's confidence (log-odds)")

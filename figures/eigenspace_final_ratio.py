@@ -53,7 +53,8 @@ def draw(result: Result, axes: style.Panels) -> None:
             panel.set_title(_settings.short(result, setting), fontsize=8, pad=25)
             mean, low, high = result.array("values_interval")[:, setting, 0, column]
             slope = f"slope {style.signed(mean)}\n{style.signed(low)} to {style.signed(high)}"
-            style.note(panel, slope, at=(0, 1.04), va="bottom")
+            if np.isfinite(mean):
+                style.note(panel, slope, at=(0, 1.04), va="bottom")
             style.powers(panel.yaxis)
         row[0].set_ylabel(f"{_settings.MODELS[model]}\nstudent / teacher")
     panels[0, 0].figure.supxlabel("eigenvalue of the direction", fontsize=8.5)

@@ -4,10 +4,12 @@ from dataclasses import asdict, replace
 import numpy as np
 import pyarrow as pa
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 from pyarrow import parquet as pq
 from threadpoolctl import threadpool_limits
 
+import figures
 from figures import rendering
 from sims import runner
 from sims.context import Context
@@ -409,7 +411,11 @@ def test_small_and_odd_configs_are_told_and_drawn_without_nan(change):
         assert "nan" not in finding.text
     for model in config.models:
         assert f"confidence_gap_{model}" in result.arrays
-    rendering.encode(rendering.canvas("kept_directions", result), "svg")
+    for name in figures.names():
+        if figures.get(name).result == "eigenspace":
+            drawn = rendering.canvas(name, result)
+            rendering.encode(drawn, "png")
+            assert not [text for text in drawn.findobj(Text) if "nan" in text.get_text()]
 
 
 def test_heads_are_cut_at_the_same_counts_whatever_the_rank():
