@@ -165,9 +165,11 @@ def test_a_listed_family_is_classified_as_its_list_says(name, data):
     name = type(scheme).__name__
     trend = effective_time_trend(scheme, SPECTRUM, tolerance=1e-11)
     if name in listed(EXAGGERATING) and holds(listed(EXAGGERATING)[name], scheme):
+        assert trend.defined
         assert trend.fall <= 1e-11
         assert classify(scheme, SPECTRUM, tolerance=1e-11) != "anti-exaggerates"
     if name in listed(BRAKING) and holds(listed(BRAKING)[name], scheme):
+        assert trend.defined
         assert trend.rise <= 1e-11
         assert classify(scheme, SPECTRUM, tolerance=1e-11) != "exaggerates"
 

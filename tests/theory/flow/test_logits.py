@@ -304,7 +304,7 @@ def test_a_kernel_times_c_is_c_times_as_fast(seed, log_scale, log_time, conventi
     np.testing.assert_allclose(got.dual * scale, want.dual, rtol=0, atol=3e-6 * size)
 
 
-@pytest.mark.parametrize("exponent", [-300, -100, -12, -6, -4, 0, 6, 12, 16, 20, 100, 300])
+@pytest.mark.parametrize("exponent", [-300, -100, -12, -5, -4, 0, 6, 12, 16, 20, 100, 300])
 @pytest.mark.parametrize("of_kernel", [False, True])
 def test_the_flow_of_separate_samples_solves_its_equation_at_any_scale(exponent, of_kernel):
     """Three classes, logits (2/3, -1/3, -1/3) d: exp(d) - 1 + 2 d = 3 t."""
@@ -318,7 +318,7 @@ def test_the_flow_of_separate_samples_solves_its_equation_at_any_scale(exponent,
         for _ in range(60):  # convex, and from above: Newton's method can not miss
             root -= (mpmath.expm1(root) + 2 * root - aim) / (mpmath.exp(root) + 2)
     assert flow.converged
-    assert gap == pytest.approx(float(root), rel=1e-7)
+    assert gap == pytest.approx(float(root), rel=1e-9 if exponent <= -5 else 1e-7)
     np.testing.assert_allclose(flow.outputs[0], scale * flow.dual[0], rtol=1e-12)
 
 
