@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from sims.context import Context
 from sims.inputs import dataset
-from sims.limits import SEED, within
-from sims.pay_findings import findings, percent_above
-from sims.pay_problems import Measured, Shift, Signals, measure
+from sims.parts.limits import SEED, within
+from sims.parts.pay_findings import findings, percent_above
+from sims.parts.pay_problems import Measured, Shift, Signals, measure
+from sims.parts.scheme_search import Best, best_parameters
+from sims.parts.schemes import EARLY_STOPPING, SCHEMES, Array, Scheme, ruled_out, scheme
 from sims.results import Result
-from sims.scheme_search import Best, best_parameters
-from sims.schemes import EARLY_STOPPING, SCHEMES, Array, Scheme, ruled_out, scheme
 from theory.flow.filters import GradientFlow
 from theory.flow.risk import mode_stopping_time, student_certainly_gains
 

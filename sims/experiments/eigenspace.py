@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from deep.data import fingerprint, load, load_labels, names
 from deep.training.streams import stream
-from sims.eigenspace_case import SPLITS, STUDENTS, Case, measure
-from sims.eigenspace_findings import findings, over_seeds
+from sims.parts.eigenspace_case import SPLITS, STUDENTS, Case, measure
+from sims.parts.eigenspace_findings import findings, over_seeds
 from sims.results import Result
 from theory import checks
 from theory.ntk.trajectories import STATISTICS, pair_mask

@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sims.context import Context
-from sims.flow_models import (
+from sims.inputs import dataset
+from sims.parts.flow_models import (
     Array,
     Course,
     Pair,
@@ -31,8 +32,7 @@ from sims.flow_models import (
     closed,
     descend,
 )
-from sims.inputs import dataset
-from sims.limits import SEED, within
+from sims.parts.limits import SEED, within
 from sims.results import Finding, Result
 from theory.flow.exaggeration import (
     component_ratio,

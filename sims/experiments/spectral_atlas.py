@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from sims.context import Context
 from sims.inputs import dataset
-from sims.limits import within
+from sims.parts.limits import within
 from sims.results import Finding, Result
 from theory.flow import filters as f
 from theory.flow.exaggeration import Trend, classify, effective_time_trend

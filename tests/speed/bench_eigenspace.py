@@ -7,8 +7,8 @@ from deep import models
 from deep.training.config import DataSpec, Optimizer, RunConfig
 from deep.training.ensembles import train_together
 from deep.training.loop import train
-from sims.eigenspace_case import measure
 from sims.experiments.eigenspace import Config, _settings
+from sims.parts.eigenspace_case import measure
 from tests.speed.register import Skip, bench
 
 

@@ -7,9 +7,9 @@ from sims import results
 from sims.context import Context
 from sims.experiments import does_it_pay
 from sims.experiments.does_it_pay import Config, Search, run, search
-from sims.pay_problems import Signals, measure
-from sims.scheme_search import Risks, best_parameters
-from sims.schemes import SCHEMES, scheme
+from sims.parts.pay_problems import Signals, measure
+from sims.parts.scheme_search import Risks, best_parameters
+from sims.parts.schemes import SCHEMES, scheme
 
 
 @pytest.fixture(scope="module")

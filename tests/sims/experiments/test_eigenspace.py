@@ -13,10 +13,10 @@ import figures
 from figures import rendering
 from sims import runner
 from sims.context import Context
-from sims.eigenspace_case import STUDENTS, Case, _runs, measure, record_steps
-from sims.eigenspace_findings import findings, over_seeds
 from sims.experiments import eigenspace
 from sims.experiments.eigenspace import Config, run
+from sims.parts.eigenspace_case import STUDENTS, Case, _runs, measure, record_steps
+from sims.parts.eigenspace_findings import findings, over_seeds
 from theory.ntk.trajectories import STATISTICS, bias_statistics
 
 FEATURES = Case(
@@ -376,7 +376,9 @@ def test_images_are_those_of_the_root_and_results_are_kept_by_what_lies_there(
     )
     assert first.result.provenance["inputs"] != other.result.provenance["inputs"]
     assert other.result.save(tmp_path / "out") == other.path
-    cached = list((tmp_path / "out" / "cache" / "sims.eigenspace_case.measure").glob("[0-9a-f]*"))
+    cached = list(
+        (tmp_path / "out" / "cache" / "sims.parts.eigenspace_case.measure").glob("[0-9a-f]*")
+    )
     assert len({path.name for path in cached if path.is_dir()}) == 2 * config.seeds
 
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sims import flow_models
 from sims.context import Context
 from sims.experiments import flow_trajectories
 from sims.experiments.flow_trajectories import Case, Config, measure, run
+from sims.parts import flow_models
 from tests import strategies
 
 MAPS = ("inputs", "random_features")

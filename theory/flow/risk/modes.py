@@ -13,13 +13,9 @@ from theory.checks import Array
 
 
 def agree(**arrays: np.ndarray) -> tuple[Array, ...]:
-    """The arrays, broadcast against each other."""
-    try:
-        return tuple(np.broadcast_arrays(*arrays.values()))
-    except ValueError:
-        listed = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
-        msg = f"shapes must broadcast, modes along the last axis, got {listed}"
-        raise ValueError(msg) from None
+    """The arrays, broadcast against each other; modes run along the last axis."""
+    checks.broadcastable(**arrays)
+    return tuple(np.broadcast_arrays(*arrays.values()))
 
 
 def agree_in_modes(**arrays: np.ndarray) -> tuple[Array, ...]:

@@ -16,7 +16,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from sims.schemes import Array, Scheme
+from sims.parts.schemes import Array, Scheme
 from theory.flow.risk import wiener_gain
 
 _STEP = 1e-6  # of the difference quotients

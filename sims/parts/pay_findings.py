@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sims.parts.schemes import Array
 from sims.results import Finding
-from sims.schemes import Array
 
 PAYS = 0.1
 """Percent of the risk from which a gain counts on the maps."""

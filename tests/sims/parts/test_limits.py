@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from sims.limits import within
+from sims.parts.limits import within
 
 
 @pytest.mark.parametrize(

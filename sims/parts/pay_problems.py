@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sims.inputs import Dataset
-from sims.scheme_search import Risks
-from sims.schemes import Array
+from sims.parts.scheme_search import Risks
+from sims.parts.schemes import Array
 from theory.flow.filters import GradientFlow
 from theory.flow.risk import denoising_risk, dominance, optimal_stopping_time
 from theory.flow.spectrum import Spectrum

@@ -1,0 +1,1 @@
+"""What single experiments are made of: their models, searches and sentences."""
