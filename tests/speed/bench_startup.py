@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tempfile
 
 from tests.speed.register import bench
 
@@ -44,3 +45,12 @@ def flow_against_numpy():
         "import numpy": process("-c", "import numpy"),
         "stillroom": process("-c", "import theory.flow.spectrum, theory.flow.weights"),
     }
+
+
+@bench("stillroom demo, from nothing", seconds=60, repeats=1)
+def demo():
+    def run():
+        with tempfile.TemporaryDirectory() as out:
+            process("-m", "stillroom.main", "demo", "--out", out)()
+
+    return {"stillroom": run}
