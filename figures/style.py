@@ -43,7 +43,6 @@ RIGHT_LABEL = Role("right label", "#5a6b7d", "o")
 WRONG_LABEL = Role("wrong label", "#b4004e", "x")
 STOPPING = Role("early stopping", "#1b4f8f", "o")
 OPPOSITE = Role("anti-exaggerates", "#00806b", "v")
-NEITHER = Role("neither", "#6f7378", "s")
 EXAGGERATES = Role("exaggerates", "#dd6b00", "D")
 
 # Blue where the reference wins, orange where distillation does, white where they tie.

@@ -19,7 +19,7 @@ from sims.parts.eigenspace_case import SPLITS, STUDENTS, Case, measure
 from sims.parts.eigenspace_findings import findings, over_seeds
 from sims.results import Result
 from theory import checks
-from theory.ntk.trajectories import STATISTICS, pair_mask
+from theory.ntk.trajectories import STATISTICS, final_log_ratio, pair_mask
 
 if TYPE_CHECKING:
     from sims.context import Context
@@ -345,11 +345,8 @@ def _paths(config: Config, settings: list[Case], measured: Measured) -> dict[str
 
 
 def _final(measured: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
-    ends = measured["displacements"][:, -1]
-    moved = measured["kept"] & (ends[0] > 0) & (ends[1] > 0)
-    ratio = np.full(ends.shape[1], np.nan)
-    ratio[moved] = np.log(ends[1, moved] / ends[0, moved])
-    return ratio
+    ratio = final_log_ratio(*measured["displacements"][:2])
+    return np.where(measured["kept"], ratio, np.nan)
 
 
 def _pad(values: NDArray[Any], size: int) -> NDArray[np.float64]:

@@ -62,11 +62,7 @@ def discrete_kappa(step_size: ArrayLike, eigenvalue: ArrayLike, top_eigenvalue: 
         >>> discrete_kappa([0.0, 0.5, 0.9], eigenvalue=0.5, top_eigenvalue=1.0).round(3)
         array([0.5  , 0.415, 0.26 ])
     """
-    other, step = _checked(step_size, eigenvalue, "eigenvalue")
-    top, _ = _checked(
-        step_size, checks.positive("top_eigenvalue", top_eigenvalue), "top_eigenvalue"
-    )
-    checks.broadcastable(step_size=step, eigenvalue=other, top_eigenvalue=top)
+    other, top, step = _pair(step_size, eigenvalue, top_eigenvalue)
     return other / top * (_stretch(step * other) / _stretch(step * top))
 
 
@@ -88,14 +84,21 @@ def discrete_delta(step_size: ArrayLike, eigenvalue: ArrayLike, top_eigenvalue: 
         >>> discrete_delta([0.0, 0.5, 0.9], eigenvalue=0.5, top_eigenvalue=1.0).round(3)
         array([0.5  , 0.585, 0.74 ])
     """
-    other, step = _checked(step_size, eigenvalue, "eigenvalue")
-    top, _ = _checked(
-        step_size, checks.positive("top_eigenvalue", top_eigenvalue), "top_eigenvalue"
-    )
-    checks.broadcastable(step_size=step, eigenvalue=other, top_eigenvalue=top)
+    other, top, step = _pair(step_size, eigenvalue, top_eigenvalue)
     left = 1.0 - step * other
     change = (top - other) / left
     return change / top * (_stretch(step * change) / _stretch(step * top))
+
+
+def _pair(
+    step_size: ArrayLike, eigenvalue: ArrayLike, top_eigenvalue: ArrayLike
+) -> tuple[Array, Array, Array]:
+    """The other and the top eigenvalue and the step size, checked together."""
+    other, step = _checked(step_size, eigenvalue, "eigenvalue")
+    positive = checks.positive("top_eigenvalue", top_eigenvalue)
+    top, _ = _checked(step_size, positive, "top_eigenvalue")
+    checks.broadcastable(step_size=step, eigenvalue=other, top_eigenvalue=top)
+    return other, top, step
 
 
 def _checked(step_size: ArrayLike, eigenvalue: ArrayLike, name: str) -> tuple[Array, Array]:
