@@ -168,6 +168,73 @@ def choice(name: str, value: str, allowed: Sequence[str]) -> str:
     return value
 
 
+def logits(name: str, value: ArrayLike) -> Array:
+    """``value`` as finite logits, at least two classes along the last axis."""
+    array = real_array(name, value)
+    _require_classes(name, array)
+    return array
+
+
+def distributions(name: str, value: ArrayLike, *, tolerance: float = 1e-6) -> Array:
+    """``value`` as distributions over at least two classes along the last axis.
+
+    Entries must not be negative, and rows sum to 1 within ``tolerance`` (which lets probabilities
+    in single precision pass). Rows are returned as they came.
+
+    Raises:
+        ValueError: Naming the first row that is none, and by how much it is off.
+    """
+    array = real_array(name, value)
+    _require_classes(name, array)
+    negative = array.min(axis=-1) < 0
+    off = array.sum(axis=-1) - 1.0
+    bad = np.argwhere(negative | (np.abs(off) > tolerance))
+    if len(bad):
+        row = tuple(int(place) for place in bad[0])
+        where = f"row {row[0] if len(row) == 1 else row}" if row else "it"
+        what = (
+            f"has the negative entry {array[row].min():g}"
+            if negative[row]
+            else f"sums to 1 {'+' if off[row] > 0 else '-'} {abs(off[row]):g}"
+        )
+        more = f" ({len(bad)} rows are wrong)" if len(bad) > 1 else ""
+        msg = (
+            f"{name} must be distributions along the last axis (entries >= 0, sum 1), "
+            f"but {where} {what}{more}"
+        )
+        raise ValueError(msg)
+    return array
+
+
+def _require_classes(name: str, array: Array) -> None:
+    if array.ndim == 0 or array.shape[-1] < 2:
+        msg = f"{name} must have at least two classes along its last axis, got shape {array.shape}"
+        raise ValueError(msg)
+
+
+def classes(name: str, value: ArrayLike, count: int) -> NDArray[np.intp]:
+    """``value`` as integer classes in [0, ``count``); whole floats are accepted."""
+    raw = real_array(name, value)
+    bad = (raw != np.floor(raw)) | (raw < 0) | (raw >= count)
+    _require(name, raw, ~bad, f"integers from 0 to {count - 1}")
+    return raw.astype(np.intp)
+
+
+def samples(name: str, array: Array) -> Array:
+    """``array`` if it holds at least one sample along its first axis."""
+    if array.ndim == 0 or array.size == 0:
+        msg = f"{name} must hold at least one sample along its first axis, got shape {array.shape}"
+        raise ValueError(msg)
+    return array
+
+
+def temperature(name: str, value: ArrayLike) -> float:
+    """``value`` as one temperature: a finite number > 0."""
+    number = scalar(name, value)
+    positive(name, number)
+    return number
+
+
 def same_shape(**arrays: Array) -> None:
     """Raise ValueError naming every array unless all shapes agree."""
     shapes = {name: array.shape for name, array in arrays.items()}

@@ -88,3 +88,20 @@ def log_phi(x: ArrayLike) -> Array:
         near = np.log(-np.expm1(-np.minimum(x, LN2)))
         far = np.log1p(-np.exp(-np.maximum(x, LN2)))
     return np.asarray(np.where(x < LN2, near, far))
+
+
+def exp_beyond_linear(x: ArrayLike) -> Array:
+    r""":math:`e^x - 1 - x`, nonnegative, without cancellation near 0; inf at both infinities.
+
+    >>> exp_beyond_linear([0.0, 1e-9, 1.0])
+    array([0.00000000e+00, 5.00000000e-19, 7.18281828e-01])
+    """
+    x = np.asarray(x, dtype=np.float64)
+    with np.errstate(under="ignore", over="ignore", invalid="ignore"):
+        small = np.clip(x, -0.5, 0.5)
+        series, term = np.zeros_like(small), small * small / 2
+        for order in range(3, 18):
+            series = series + term
+            term = term * small / order
+        far = np.where(x == np.inf, np.inf, np.expm1(x) - x)
+    return np.asarray(np.where(np.abs(x) <= 0.5, series, far))

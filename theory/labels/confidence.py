@@ -12,26 +12,9 @@ from numpy.typing import ArrayLike
 
 from theory import checks
 from theory.checks import Array
-from theory.numerics import progress
+from theory.labels.softmax import surprisal
+from theory.numerics import exp_beyond_linear, progress
 from theory.statistics import Interval, blocks, percentile_interval
-
-
-def _logits(name: str, value: ArrayLike) -> Array:
-    """Finite logits with at least two classes along the last axis."""
-    logits = checks.real_array(name, value)
-    if logits.ndim == 0 or logits.shape[-1] < 2:
-        msg = f"{name} must have at least two classes along its last axis, got shape {logits.shape}"
-        raise ValueError(msg)
-    return logits
-
-
-def _classes(name: str, value: ArrayLike, classes: int) -> np.ndarray:
-    """Integer classes in [0, ``classes``)."""
-    raw = checks.real_array(name, value)
-    if ((raw != np.floor(raw)) | (raw < 0) | (raw >= classes)).any():
-        msg = f"{name} must be integers from 0 to {classes - 1}, got {np.ravel(raw)[:3].tolist()}"
-        raise ValueError(msg)
-    return raw.astype(np.intp)
 
 
 def confidence(logits: ArrayLike, label: ArrayLike) -> Array:
@@ -58,8 +41,8 @@ def confidence(logits: ArrayLike, label: ArrayLike) -> Array:
         >>> confidence([[9.0, 0.0, 0.0], [0.0, 0.0, 0.0]], [0, 2])  # 9 - ln 2, -ln 2
         array([ 8.30685282, -0.69314718])
     """
-    z = _logits("logits", logits)
-    y = _classes("label", label, z.shape[-1])
+    z = checks.logits("logits", logits)
+    y = checks.classes("label", label, z.shape[-1])
     try:
         shape = np.broadcast_shapes(z.shape[:-1], y.shape)
     except ValueError:
@@ -72,22 +55,6 @@ def confidence(logits: ArrayLike, label: ArrayLike) -> Array:
     with np.errstate(under="ignore", over="ignore"):
         rest = np.exp(others - top[..., None]).sum(axis=-1)
         return np.asarray((own - top) - np.log(rest))[()]
-
-
-def surprisal(logits: ArrayLike) -> Array:
-    r""":math:`-\ln p_k` of every class, to full relative accuracy also where p rounds to 1.
-
-    Example:
-        >>> surprisal([50.0, 0.0])
-        array([1.92874985e-22, 5.00000000e+01])
-    """
-    z = _logits("logits", logits)
-    first = np.argmax(z, axis=-1)[..., None]
-    top = np.take_along_axis(z, first, axis=-1)
-    with np.errstate(under="ignore", over="ignore"):
-        below = top - z
-        others = np.where(np.arange(z.shape[-1]) == first, 0.0, np.exp(-below))
-        return np.asarray(below + np.log1p(others.sum(axis=-1, keepdims=True)))
 
 
 def entropy(logits: ArrayLike) -> Array:
@@ -113,8 +80,8 @@ def kl_divergence(teacher_logits: ArrayLike, student_logits: ArrayLike) -> Array
         >>> kl_divergence([[1.0, 0.0]], [[1.0, 1e-9]])
         array([9.83e-20])
     """
-    z = _logits("teacher_logits", teacher_logits)
-    other = _logits("student_logits", student_logits)
+    z = checks.logits("teacher_logits", teacher_logits)
+    other = checks.logits("student_logits", student_logits)
     try:
         z, other = np.broadcast_arrays(z, other)
     except ValueError:
@@ -128,21 +95,10 @@ def kl_divergence(teacher_logits: ArrayLike, student_logits: ArrayLike) -> Array
         share = np.exp(-cost)
         gap = z - other
         delta = gap - (share * gap).sum(axis=-1, keepdims=True)
-        near = np.log1p((share * _exp_beyond_linear(-delta)).sum(axis=-1))
+        near = np.log1p((share * exp_beyond_linear(-delta)).sum(axis=-1))
         # far apart e^-delta overflows where p is tiny; there nothing cancels in the plain sum
         far = np.where(share > 0, share * (surprisal(other) - cost), 0.0).sum(axis=-1)
     return np.asarray(np.where(np.abs(delta).max(axis=-1) < 500, near, np.maximum(far, 0.0)))[()]
-
-
-def _exp_beyond_linear(x: Array) -> Array:
-    """e^x - 1 - x, nonnegative, without cancellation near 0."""
-    x = np.asarray(x)
-    small = np.clip(x, -0.5, 0.5)
-    series, term = np.zeros_like(small), small * small / 2
-    for order in range(3, 18):
-        series = series + term
-        term = term * small / order
-    return np.where(np.abs(x) <= 0.5, series, np.expm1(x) - x)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ from theory.labels.confidence import (
     exaggeration_slope,
     exaggeration_slope_interval,
     kl_divergence,
-    surprisal,
 )
+from theory.labels.softmax import surprisal
 
 logits = st.integers(2, 8).flatmap(lambda k: arrays(float, k, elements=st.floats(-300, 300)))
 

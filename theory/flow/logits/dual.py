@@ -29,7 +29,7 @@ from theory.flow.logits.kernels import (
     start_from,
 )
 from theory.flow.spectrum import Spectrum
-from theory.labels.confidence import surprisal
+from theory.labels.softmax import surprisal
 
 _JACOBIAN_LIMIT = 1500  # unknowns up to which the Jacobian is formed
 _LOSS_SLACK = 1e-7

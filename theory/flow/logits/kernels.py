@@ -7,7 +7,7 @@ from theory import checks
 from theory.checks import Array
 from theory.flow.filters import Filter
 from theory.flow.spectrum import EPS, Spectrum
-from theory.labels.confidence import surprisal
+from theory.labels.softmax import surprisal
 from theory.numerics import progress
 
 FACTORS = ("1", "tau2")
