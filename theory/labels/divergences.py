@@ -115,4 +115,5 @@ def _pair(p: ArrayLike, q: ArrayLike) -> tuple[Array, Array]:
             f"{first.shape} and {second.shape}"
         )
         raise ValueError(msg)
-    return np.broadcast_arrays(first, second)
+    shape = np.broadcast_shapes(first.shape, second.shape)
+    return np.broadcast_to(first, shape), np.broadcast_to(second, shape)
