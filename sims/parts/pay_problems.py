@@ -51,7 +51,7 @@ class Signals:
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """The two directions of the covariate shift: docs/theory.md, D5."""
+    """The two directions of the covariate shift: docs/flow.md, D5."""
 
     points: int
     eigenvalues: tuple[float, float] = (1.0, 0.13)

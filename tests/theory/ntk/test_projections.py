@@ -77,7 +77,7 @@ def test_norms_and_displacements_by_hand():
 
 
 def test_gradient_descent_stays_in_the_row_space_and_adam_leaves_it():
-    """docs/theory.md, E13."""
+    """docs/flow.md, E13."""
     x = torch.from_numpy(data(shape=(16, 40)))
     shares = {}
     for name, optimizer in (("sgd", torch.optim.SGD), ("adam", torch.optim.Adam)):

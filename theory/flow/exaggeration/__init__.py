@@ -13,7 +13,7 @@ direction is R times the teacher's, with :math:`\kappa = \lambda_2 / \lambda_1` 
 
 R < 1 below the matched direction and R > 1 above it; R = 1 if one of the two times is infinite.
 It needs a label with a component along the matched direction. (Nagarajan 2023, section 4 and
-Thm B.1; corrections and proofs in docs/theory.md.)
+Thm B.1; corrections and proofs in docs/flow.md.)
 
 Progress means eigenvalue x time, of the matched (top) direction unless said otherwise. Every
 function takes arrays that broadcast.

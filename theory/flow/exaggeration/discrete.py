@@ -4,7 +4,7 @@ After m steps of size :math:`\eta` with :math:`\eta \lambda < 1` a direction has
 :math:`1 - (1 - \eta\lambda)^m = \phi(x)` with :math:`x = -m \ln(1 - \eta\lambda)`. With the
 same step size for teacher and student all that holds of the flow holds with these progresses and
 :math:`\kappa_\eta = \ln(1 - \eta\lambda_2) / \ln(1 - \eta\lambda_1)`. It fails for different
-step sizes, for :math:`\eta\lambda_1 > 1` and with momentum. (docs/theory.md, E12.)
+step sizes, for :math:`\eta\lambda_1 > 1` and with momentum. (docs/flow.md, E12.)
 """
 
 import numpy as np
@@ -42,7 +42,7 @@ def discrete_progress(step_size: ArrayLike, eigenvalue: ArrayLike, steps: ArrayL
     "flow:discrete-ratio",
     "With one step size for teacher and student and steps below 1 / lambda_1, the theorem holds "
     "with a smaller kappa: finite steps exaggerate more than the flow.",
-    source="docs/theory.md, E12",
+    source="docs/flow.md, E12",
 )
 def discrete_kappa(step_size: ArrayLike, eigenvalue: ArrayLike, top_eigenvalue: ArrayLike) -> Array:
     r"""What :math:`\kappa` becomes when teacher and student take steps of one size.

@@ -100,7 +100,7 @@ def _delta(delta: ArrayLike) -> Array:
     "flow:component-gap",
     "The ratio lies below 1 for directions below the matched one and above 1 for directions above "
     "it; it is exactly 1 at equal eigenvalues or if student or teacher trains forever.",
-    source="Nagarajan 2023, Thm B.1, corrected; docs/theory.md, E6",
+    source="Nagarajan 2023, Thm B.1, corrected; docs/flow.md, E6",
 )
 def component_gap(
     delta: ArrayLike, student_progress: ArrayLike, teacher_progress: ArrayLike

@@ -70,7 +70,7 @@ def log_ratio(z: Array) -> Array:
     "flow:matched-time-inverse",
     "A moment t of the teacher's training is matched by a student of the teacher stopped at T if "
     "and only if t < T, and then by exactly one student time.",
-    source="Nagarajan 2023, Thm B.1 (i); docs/theory.md, E10",
+    source="Nagarajan 2023, Thm B.1 (i); docs/flow.md, E10",
 )
 def matched_student_time(
     top_eigenvalue: ArrayLike,

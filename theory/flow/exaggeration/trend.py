@@ -2,7 +2,7 @@ r"""Which way a filter leans: the trend of its effective stopping time over a sp
 
 The effective time :math:`t(\lambda) = -\ln(1 - g(\lambda)) / \lambda` of a filter g is when plain
 training on labels has the same value along that direction. A filter exaggerates, as the student
-does in Theorem 4.1, if and only if it increases with :math:`\lambda`. (docs/theory.md)
+does in Theorem 4.1, if and only if it increases with :math:`\lambda`. (docs/flow.md)
 """
 
 from dataclasses import dataclass
@@ -86,7 +86,7 @@ def effective_time_trend(
     "flow:effective-time",
     "A filter exaggerates, for every pair of directions matched at the upper one, if and only if "
     "its effective stopping time increases with the eigenvalue.",
-    source="docs/theory.md, effective time",
+    source="docs/flow.md, effective time",
 )
 def classify(
     filter: HasEffectiveTime,

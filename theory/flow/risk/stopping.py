@@ -62,7 +62,7 @@ def optimal_stopping_time(
             of noise.
 
     References:
-        docs/theory.md, on dominance.
+        docs/flow.md, on dominance.
 
     Example:
         >>> best = optimal_stopping_time(

@@ -37,7 +37,7 @@ class SpectralFilter(Protocol):
     "flow:covariate-shift",
     "D5: where the population covariance couples eigendirections, no monotone order of the "
     "stopping times forbids a gain over early stopping.",
-    source="docs/theory.md, D5",
+    source="docs/flow.md, D5",
 )
 def excess_risk(
     spectrum: Spectrum,
@@ -70,7 +70,7 @@ def excess_risk(
             positive semi-definite.
 
     References:
-        docs/theory.md, D5; checked against Monte Carlo.
+        docs/flow.md, D5; checked against Monte Carlo.
 
     Example:
         >>> from theory.flow.filters import GradientFlow

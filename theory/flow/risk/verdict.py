@@ -114,18 +114,18 @@ def aggregate_ties(
     "flow:dominance-exaggerating",
     "D1: if the best stopping time of a direction does not rise with its eigenvalue, no filter "
     "whose effective time does not fall with it beats the best early stopping.",
-    source="docs/theory.md, D1",
+    source="docs/flow.md, D1",
 )
 @states(
     "flow:dominance-braking",
     "D2: if the best stopping time does not fall with the eigenvalue, no filter whose effective "
     "time does not rise with it beats the best early stopping.",
-    source="docs/theory.md, D2",
+    source="docs/flow.md, D2",
 )
 @states(
     "flow:dominance-constant",
     "D3: if all directions have the same best stopping time, early stopping is the Wiener filter.",
-    source="docs/theory.md, D3",
+    source="docs/flow.md, D3",
 )
 def dominance(
     eigenvalues: ArrayLike,
@@ -160,7 +160,7 @@ def dominance(
             give the energies along it.
 
     References:
-        docs/theory.md, D1 to D5.
+        docs/flow.md, D1 to D5.
 
     Example:
         >>> verdict = dominance([1.0, 0.1], [4.0, 1.0], 1.0)
@@ -363,7 +363,7 @@ def student_certainly_gains(
     "flow:student-limit",
     "D4: over all teacher and student times the least risk of a student is not above the best "
     "early stopping, and is below where the slowest direction is over-fitted at the best time.",
-    source="docs/theory.md, D4",
+    source="docs/flow.md, D4",
 )
 def winning_student(
     eigenvalues: ArrayLike, signal_energy: ArrayLike, noise_variance: ArrayLike
