@@ -175,8 +175,10 @@ def logits(name: str, value: ArrayLike) -> Array:
     return array
 
 
-def distributions(name: str, value: ArrayLike, *, tolerance: float = 1e-6) -> Array:
-    """``value`` as distributions over at least two classes along the last axis.
+def distributions(
+    name: str, value: ArrayLike, *, tolerance: float = 1e-6, fewest: int = 2
+) -> Array:
+    """``value`` as distributions over at least ``fewest`` classes along the last axis.
 
     Entries must not be negative, and rows sum to 1 within ``tolerance`` (which lets probabilities
     in single precision pass). Rows are returned as they came.
@@ -185,7 +187,7 @@ def distributions(name: str, value: ArrayLike, *, tolerance: float = 1e-6) -> Ar
         ValueError: Naming the first row that is none, and by how much it is off.
     """
     array = real_array(name, value)
-    _require_classes(name, array)
+    _require_classes(name, array, fewest)
     negative = array.min(axis=-1) < 0
     off = array.sum(axis=-1) - 1.0
     bad = np.argwhere(negative | (np.abs(off) > tolerance))
@@ -206,9 +208,10 @@ def distributions(name: str, value: ArrayLike, *, tolerance: float = 1e-6) -> Ar
     return array
 
 
-def _require_classes(name: str, array: Array) -> None:
-    if array.ndim == 0 or array.shape[-1] < 2:
-        msg = f"{name} must have at least two classes along its last axis, got shape {array.shape}"
+def _require_classes(name: str, array: Array, fewest: int = 2) -> None:
+    if array.ndim == 0 or array.shape[-1] < fewest:
+        least = "two classes" if fewest == 2 else "one entry"
+        msg = f"{name} must have at least {least} along its last axis, got shape {array.shape}"
         raise ValueError(msg)
 
 
