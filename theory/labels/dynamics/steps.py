@@ -1,0 +1,441 @@
+r"""How one step of training on some samples changes the prediction on another.
+
+A step moves the weights by dw, the logits of a sample o by :math:`dz = J(o) \, dw` to first order,
+with J(o) the derivative of its logits in the weights (K x d), and its prediction by A(q) dz. For
+gradient descent on a sample u with residual :math:`r = -\partial \ell / \partial z` this is
+
+.. math:: dq(o) = \eta \, A(q(o)) \, K(o, u) \, r(u), \qquad K(o, u) = J(o) J(u)^\top
+
+Shapes are those of one sample: distributions and residuals ``(K,)``, kernels ``(K, K)``. Leading
+axes broadcast, sample against sample. A kernel with *one axis more* than that of the prediction
+holds a batch, over which the loss is a mean: prediction ``(..., K)``, kernel ``(..., U, K, K)`` and
+residual ``(..., U, K)`` or ``(U, K)`` give a change ``(..., K)``. A change of a tempered prediction
+:math:`q^\tau` takes :math:`q^\tau` itself and the temperature.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from theory import checks
+from theory.checks import Array
+from theory.labels.dynamics.jacobian import apply
+from theory.statements import states
+
+
+def prediction_change(
+    probabilities: ArrayLike, logit_change: ArrayLike, *, temperature: float = 1.0
+) -> Array:
+    r"""Change of a prediction with its logits to first order, :math:`A(q^\tau) \, dz / \tau`.
+
+    Args:
+        probabilities: :math:`q^\tau`, shape ``(..., K)``.
+        logit_change: dz, shape broadcasting against it.
+        temperature: tau > 0.
+
+    Returns:
+        dq, shape ``(..., K)``; rows sum to zero.
+
+    Raises:
+        ValueError: If a row is no distribution, for nan or inf, shapes that do not broadcast, or
+            a temperature that is not > 0.
+
+    Example:
+        >>> prediction_change([0.5, 0.5], [0.1, 0.0])
+        array([ 0.025, -0.025])
+    """
+    q = checks.distributions("probabilities", probabilities)
+    dz = checks.real_array("logit_change", logit_change)
+    tau = checks.temperature("temperature", temperature)
+    checks.same_classes(probabilities=q, logit_change=dz)
+    return np.asarray(apply(q, dz) / tau)
+
+
+@states(
+    "labels:one-step",
+    "One step of gradient descent on a sample u changes the prediction on o by eta A(q(o)) K(o, u) "
+    "r(u) up to an error of second order in the learning rate.",
+    source="Ren 2022, Proposition 1, with the sign of appendix G corrected",
+)
+def first_order_change(
+    probabilities: ArrayLike,
+    kernel: ArrayLike,
+    residual: ArrayLike,
+    learning_rate: float,
+    *,
+    temperature: float = 1.0,
+) -> Array:
+    r"""Change of a prediction by one SGD step on another sample, or on the mean over a batch.
+
+    .. math:: dq^\tau(o) = \frac{\eta}{\tau} A(q^\tau(o)) \, \frac1U \sum_u K(o, u) \, r(u)
+
+    Args:
+        probabilities: :math:`q^\tau(o)` before the step, shape ``(..., K)``.
+        kernel: K(o, u), shape ``(..., K, K)``, or ``(..., U, K, K)`` with one axis more for the
+            mean over a batch; one number stands for that multiple of the identity.
+        residual: r(u), shape ``(..., K)`` or ``(..., U, K)``, as `residual` gives it.
+        learning_rate: eta >= 0.
+        temperature: tau of the prediction whose change is asked for; that of the loss is in the
+            residual.
+
+    Returns:
+        dq, shape ``(..., K)``; rows sum to zero. The error is that of `second_order_change` and
+        of third order.
+
+    Raises:
+        ValueError: If a row is no distribution, for nan or inf, a kernel that is not K x K, shapes
+            that do not broadcast, an empty batch, a negative learning rate, or a temperature that
+            is not > 0.
+
+    References:
+        Ren et al. 2022, Proposition 1; its proof prints the step of the weights with the wrong
+        sign.
+
+    Example:
+        >>> first_order_change([0.5, 0.5], np.eye(2), [0.5, -0.5], 0.1)
+        array([ 0.025, -0.025])
+
+        Two samples that pull in opposite directions, one of them less similar:
+
+        >>> kernel = np.stack([np.eye(2), 0.2 * np.eye(2)])
+        >>> first_order_change([0.5, 0.5], kernel, [[0.5, -0.5], [-0.5, 0.5]], 0.1)
+        array([ 0.01, -0.01])
+    """
+    q = checks.distributions("probabilities", probabilities)
+    eta = _learning_rate(learning_rate)
+    pushed, batch = _pushed(q, kernel, residual)
+    total = pushed.mean(axis=-2) if batch else pushed
+    return prediction_change(q, eta * total, temperature=temperature)
+
+
+def momentum_change(
+    probabilities: ArrayLike,
+    velocity: ArrayLike,
+    learning_rate: float,
+    *,
+    jacobian: ArrayLike | None = None,
+    temperature: float = 1.0,
+) -> Array:
+    r"""Change of a prediction by a step along a velocity, :math:`w' = w - \eta v`.
+
+    .. math:: dq^\tau(o) = -\frac{\eta}{\tau} A(q^\tau(o)) \, J(o) \, v
+
+    With momentum :math:`\mu` the velocity is :math:`v \leftarrow \mu v + g`: what earlier samples
+    left behind moves the prediction too. With v the gradient it is `first_order_change`.
+
+    Args:
+        probabilities: :math:`q^\tau(o)`, shape ``(..., K)``.
+        velocity: v, shape ``(..., d)``, with a Jacobian; without one J(o) v, shape ``(..., K)``.
+        learning_rate: eta >= 0.
+        jacobian: J(o), shape ``(..., K, d)``.
+        temperature: tau > 0.
+
+    Raises:
+        ValueError: As `first_order_change`.
+
+    Example:
+        >>> momentum_change([0.5, 0.5], [1.0, 0.0, 2.0], 0.1, jacobian=[[1, 0, 0], [0, 1, 1]])
+        array([ 0.025, -0.025])
+        >>> momentum_change([0.5, 0.5], [1.0, 2.0], 0.1)
+        array([ 0.025, -0.025])
+    """
+    q = checks.distributions("probabilities", probabilities)
+    eta = _learning_rate(learning_rate)
+    moved = _through("velocity", velocity, jacobian)
+    return prediction_change(q, -eta * moved, temperature=temperature)
+
+
+def weight_decay_change(
+    probabilities: ArrayLike,
+    weights: ArrayLike,
+    learning_rate: float,
+    decay: float,
+    *,
+    jacobian: ArrayLike | None = None,
+    temperature: float = 1.0,
+) -> Array:
+    r"""What weight decay adds to the change of a prediction in one step.
+
+    .. math:: dq^\tau(o) = -\frac{\eta \lambda}{\tau} A(q^\tau(o)) \, J(o) \, w
+
+    For a network without biases that is homogeneous of degree L in its weights, J(o) w = L z(o):
+    weight decay shrinks the logits.
+
+    Args:
+        probabilities: :math:`q^\tau(o)`, shape ``(..., K)``.
+        weights: w, shape ``(..., d)``, with a Jacobian; without one J(o) w, shape ``(..., K)``.
+        learning_rate: eta >= 0.
+        decay: lambda >= 0, of a penalty :math:`\lambda \|w\|^2 / 2`.
+        jacobian: J(o), shape ``(..., K, d)``.
+        temperature: tau > 0.
+
+    Raises:
+        ValueError: As `first_order_change`, or for a negative decay.
+
+    Example:
+        >>> weight_decay_change([0.5, 0.5], [2.0, 0.0], 0.1, 0.5)
+        array([-0.025,  0.025])
+    """
+    q = checks.distributions("probabilities", probabilities)
+    eta, rate = _learning_rate(learning_rate), checks.scalar("decay", decay)
+    checks.nonnegative("decay", rate)
+    moved = _through("weights", weights, jacobian)
+    return prediction_change(q, -(eta * rate) * moved, temperature=temperature)
+
+
+@states(
+    "labels:loss-change",
+    "One step on a sample changes its own loss by -eta r^T K(u, u) r <= 0 to first order, for any "
+    "loss and any network; its prediction need not come nearer to the target.",
+    source="Ren 2022, section 3.3, for u = o",
+)
+def loss_change(
+    kernel: ArrayLike,
+    residual: ArrayLike,
+    learning_rate: float,
+    *,
+    observed: ArrayLike | None = None,
+) -> Array:
+    r"""Change of the loss of a sample by one SGD step, :math:`-\eta \, r(o)^\top K(o, u) \, r(u)`.
+
+    For o = u it is never positive, since K(u, u) is positive semi-definite. The prediction itself
+    can still move away from the target in the sense :math:`(p - q)^\top dq < 0`, as A and K need
+    not commute.
+
+    Args:
+        kernel: K(o, u), shape ``(..., K, K)``, or one number for that multiple of the identity.
+        residual: r(u), shape ``(..., K)``.
+        learning_rate: eta >= 0.
+        observed: r(o), shape ``(..., K)``; that of the sample trained on if absent.
+
+    Returns:
+        One number for each sample.
+
+    Raises:
+        ValueError: For nan or inf, a kernel that is not K x K, shapes that do not broadcast, or a
+            negative learning rate.
+
+    Example:
+        >>> print(loss_change(np.eye(2), [0.5, -0.5], 0.1))
+        -0.05
+    """
+    r = _vectors("residual", residual)
+    seen = r if observed is None else _vectors("observed", observed)
+    eta = _learning_rate(learning_rate)
+    k = _kernel(kernel, r.shape[-1])
+    checks.same_classes(residual=r, observed=seen)
+    _broadcast_lead(kernel=k, residual=r[..., None], observed=seen[..., None])
+    pushed = (k @ r[..., None])[..., 0]
+    return np.asarray(-eta * (seen * pushed).sum(axis=-1))[()]
+
+
+@states(
+    "labels:second-order",
+    "The part of the change of a prediction that is of second order in the learning rate is half "
+    "the second derivative of the softmax along J(o) g plus A(q) times half that of the logits.",
+    source="Ren 2022, Proposition 1, the remainder made explicit",
+)
+def second_order_change(
+    probabilities: ArrayLike,
+    tangent: ArrayLike,
+    learning_rate: float,
+    *,
+    curvature: ArrayLike | None = None,
+    temperature: float = 1.0,
+) -> Array:
+    r"""The remainder of `first_order_change` to leading order, :math:`\eta^2 R_2`.
+
+    .. math::
+
+        R_2 = \tfrac12 g^\top \nabla_w^2 q \, g
+            = \frac{1}{2 \tau^2} \, q \odot \big[(v - \bar v)^2 - \mathrm{Var}_q v\big]
+            + \frac{1}{2 \tau} A(q) \, c, \qquad \bar v = \textstyle\sum_k q_k v_k
+
+    with g the gradient of the loss trained on, v = J(o) g and c the second derivative of the
+    logits along g, :math:`c_k = g^\top \nabla_w^2 z_k(o) \, g`: two nested Jacobian-vector
+    products. The bound that Ren et al. print, :math:`\eta^2 \|J(u)\|^2`, is one of the square of
+    the step; the constant in front of it holds the second derivatives.
+
+    Args:
+        probabilities: :math:`q^\tau(o)` before the step, shape ``(..., K)``.
+        tangent: v = J(o) g, shape ``(..., K)``; for gradient descent on u, -K(o, u) r(u).
+        learning_rate: eta >= 0.
+        curvature: c, shape ``(..., K)``; zero if absent, as for models linear in their weights.
+        temperature: tau > 0.
+
+    Returns:
+        The change of second order, shape ``(..., K)``; rows sum to zero.
+
+    Raises:
+        ValueError: As `prediction_change`, or for a negative learning rate.
+
+    Example:
+        >>> second_order_change([0.75, 0.25], [1.0, -1.0], 0.1)
+        array([-0.001875,  0.001875])
+    """
+    q = checks.distributions("probabilities", probabilities)
+    v, eta = _vectors("tangent", tangent), _learning_rate(learning_rate)
+    tau = checks.temperature("temperature", temperature)
+    checks.same_classes(probabilities=q, tangent=v)
+    centered = v - (q * v).sum(axis=-1, keepdims=True)
+    # the derivative of A(q) along dz = v, applied to v
+    bend = q * (centered**2 - (q * centered**2).sum(axis=-1, keepdims=True)) / tau**2
+    if curvature is not None:
+        bend = bend + prediction_change(q, curvature, temperature=tau)
+    return np.asarray(0.5 * eta**2 * bend)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pulls:
+    """The change of a prediction by a step on a batch, split by whose loss causes it."""
+
+    own: Array
+    """By the loss of the sample itself, shape ``(..., K)``."""
+    neighbors: Array
+    """By the losses of all the others, shape ``(..., K)``."""
+
+    @property
+    def total(self) -> Array:
+        """Both together: what `first_order_change` gives for the batch."""
+        return self.own + self.neighbors
+
+
+@states(
+    "labels:pulls",
+    "The first-order change of a prediction by a step on a batch is the sum of the pull of the "
+    "sample's own label and that of its neighbors.",
+    source="Ren 2022, section 3.3 and fig. 4",
+)
+def pulls(
+    probabilities: ArrayLike,
+    kernel: ArrayLike,
+    residual: ArrayLike,
+    learning_rate: float,
+    own: ArrayLike | None = None,
+    *,
+    temperature: float = 1.0,
+) -> Pulls:
+    r"""A step on a batch, split into the sample's own pull and that of its neighbors.
+
+    .. math::
+
+        dq(o) = \underbrace{\tfrac{\eta}{U} A(q(o)) K(o, o) \, r(o)}_{\text{own}}
+              + \underbrace{\tfrac{\eta}{U} A(q(o)) \sum_{u \ne o} K(o, u) \, r(u)}_{
+                \text{neighbors}}
+
+    An epoch of U steps on single samples pulls U times as much, to first order.
+
+    Args:
+        probabilities: q(o), shape ``(..., K)``.
+        kernel: K(o, u) for every u of the batch, shape ``(..., U, K, K)``.
+        residual: r(u), shape ``(U, K)`` or ``(..., U, K)``.
+        learning_rate: eta >= 0.
+        own: Place of o in the batch, integers of shape ``(...)``; -1 for a sample that is not in
+            it, which has no pull of its own. Sample i of ``(U, K)`` probabilities is sample i of
+            the batch if absent.
+        temperature: tau of the prediction.
+
+    Raises:
+        ValueError: As `first_order_change`, for a kernel without an axis for the batch, for places
+            out of range, or where they are absent and the batch is not the samples themselves.
+
+    Example:
+        >>> kernel = np.stack([np.eye(2), 0.2 * np.eye(2)])
+        >>> both = pulls([0.5, 0.5], kernel, [[0.5, -0.5], [-0.5, 0.5]], 0.1, own=0)
+        >>> print(both.own, both.neighbors)
+        [ 0.0125 -0.0125] [-0.0025  0.0025]
+    """
+    q = checks.distributions("probabilities", probabilities)
+    eta = _learning_rate(learning_rate)
+    pushed, batch = _pushed(q, kernel, residual)
+    if not batch:
+        msg = (
+            "kernel must have an axis for the batch, shape (..., U, K, K) for probabilities "
+            f"{q.shape}, got {np.shape(kernel)}"
+        )
+        raise ValueError(msg)
+    size = pushed.shape[-2]
+    mine = np.arange(size) == _places(own, q, size)[..., None]
+    parts = [np.where(at[..., None], pushed, 0.0).sum(axis=-2) for at in (mine, ~mine)]
+    changes = (prediction_change(q, eta / size * part, temperature=temperature) for part in parts)
+    return Pulls(*changes)
+
+
+def _places(own: ArrayLike | None, q: Array, size: int) -> Array:
+    """Where each sample stands in the batch."""
+    if own is None:
+        if q.ndim != 2 or len(q) != size:
+            msg = (
+                "own must be given unless the batch is the samples themselves, got probabilities "
+                f"{q.shape} and a batch of {size}"
+            )
+            raise ValueError(msg)
+        return np.arange(size, dtype=np.float64)
+    places = checks.real_array("own", own)
+    if ((places != np.floor(places)) | (places < -1) | (places >= size)).any():
+        msg = f"own must be places in the batch, integers from 0 to {size - 1}, or -1, got {own}"
+        raise ValueError(msg)
+    _broadcast_lead(probabilities=q[..., None], own=places[..., None, None])
+    return places
+
+
+def _learning_rate(value: float) -> float:
+    number = checks.scalar("learning_rate", value)
+    checks.nonnegative("learning_rate", number)
+    return number
+
+
+def _vectors(name: str, value: ArrayLike) -> Array:
+    """One number for each of at least two classes along the last axis."""
+    return checks.samples(name, checks.logits(name, value))
+
+
+def _kernel(kernel: ArrayLike, classes: int) -> Array:
+    """Blocks of K x K; a number is that multiple of the identity."""
+    k = checks.real_array("kernel", kernel)
+    if k.ndim == 0:
+        return k * np.eye(classes)
+    if k.ndim < 2 or k.shape[-2:] != (classes, classes) or k.size == 0:
+        msg = f"kernel must have shape (..., {classes}, {classes}), got {k.shape}"
+        raise ValueError(msg)
+    return k
+
+
+def _pushed(q: Array, kernel: ArrayLike, residual: ArrayLike) -> tuple[Array, bool]:
+    """K(o, u) r(u), and whether the axis before the last is a batch."""
+    r = _vectors("residual", residual)
+    if r.shape[-1] != q.shape[-1]:
+        checks.same_classes(probabilities=q, residual=r)
+    k = _kernel(kernel, q.shape[-1])
+    batch = k.ndim == q.ndim + 2
+    if k.ndim > q.ndim + 2:
+        msg = (
+            "kernel may have one axis more than that of the prediction, for a batch: got kernel "
+            f"{k.shape} for probabilities {q.shape}"
+        )
+        raise ValueError(msg)
+    rows = q[..., None, :] if batch else q
+    _broadcast_lead(probabilities=rows[..., None], kernel=k, residual=r[..., None])
+    return (k @ r[..., None])[..., 0], batch
+
+
+def _through(name: str, value: ArrayLike, jacobian: ArrayLike | None) -> Array:
+    """A vector of weights through the Jacobian of the logits, or what came through already."""
+    if jacobian is None:
+        return _vectors(name, value)
+    vector = checks.real_array(name, value)
+    j = checks.real_array("jacobian", jacobian)
+    if vector.ndim == 0 or j.ndim < 2 or j.shape[-1] != vector.shape[-1]:
+        msg = (
+            f"jacobian must have shape (..., K, d) with d the length of {name}, got {j.shape} "
+            f"and {vector.shape}"
+        )
+        raise ValueError(msg)
+    _broadcast_lead(**{"jacobian": j, name: vector[..., None]})
+    return np.asarray((j @ vector[..., None])[..., 0])
+
+
+def _broadcast_lead(**arrays: Array) -> None:
+    """Leading axes, all but the last two, must broadcast; the message shows them."""
+    checks.broadcastable(**{name: array[..., 0, 0] for name, array in arrays.items()})
