@@ -3,10 +3,10 @@ r"""Label smoothing, and the numbers by which papers say how strong it is.
 A smoothed label has mass m on its class and (1 - m)/(K - 1) on every other. Four numbers name it:
 
 ===============  ==========================================  ====================================
-epsilon, mix     (1 - eps) e_y + eps u                       Szegedy 2016, Wang 2022, torch
+epsilon, mix     (1 - eps) e_y + eps u                       Szegedy 2016, Wang 2020, torch
 epsilon, true    1 - eps on the label, eps/(K-1) elsewhere   Zhang and Sabuncu 2020
 mass             m itself
-beta             Dirichlet prior of concentration beta/K+1   Zhang and Sabuncu 2020, section 5.2
+beta             Dirichlet prior of concentration beta/K+1   Zhang and Sabuncu 2020, section 5.1
 ===============  ==========================================  ====================================
 
 with :math:`\epsilon_{mix} = \frac{\beta}{1 + \beta}`,
@@ -38,7 +38,7 @@ def smooth(labels: ArrayLike, classes: int, epsilon: ArrayLike, convention: str 
         labels: Classes, integers from 0 to K - 1, any shape.
         classes: K, at least 2.
         epsilon: Strength in [0, 1], one number or one that broadcasts against ``labels``.
-        convention: ``"mix"`` (Szegedy et al. 2016; Wang et al. 2022, eq. 5) or ``"true"``
+        convention: ``"mix"`` (Szegedy et al. 2016; Wang et al. 2020, eq. 5) or ``"true"``
             (Zhang and Sabuncu 2020).
 
     Returns:

@@ -20,7 +20,7 @@ from theory.statements import states
     "labels:teacher-correction",
     "Teacher correction sets the mass of the label, keeps the ratios of all other classes, changes "
     "nothing where the mass is the teacher's own, and done twice is the second one alone.",
-    source="Wang 2022, eq. 16",
+    source="Wang 2020, eq. 16",
 )
 def teacher_correction(
     logits: ArrayLike, labels: ArrayLike, mass: ArrayLike, temperature: float = 1.0
@@ -37,7 +37,7 @@ def teacher_correction(
         logits: The teacher's z, shape ``(..., classes)``.
         labels: c, integers that broadcast against the leading axes of ``logits``.
         mass: gamma in [0, 1], one number or one a row.
-        temperature: tau > 0, applied before the correction (Wang 2022, eq. 16).
+        temperature: tau > 0, applied before the correction (Wang 2020, eq. 16).
 
     Returns:
         Distributions, shape ``(..., classes)``.
@@ -46,7 +46,7 @@ def teacher_correction(
         ValueError: For a label or a mass out of range, nan or inf, a temperature that is not > 0.
 
     References:
-        Wang et al. 2022, eq. 11 (uniform teacher) and eq. 16.
+        Wang et al. 2020, eq. 11 (uniform teacher) and eq. 16.
 
     Example:
         >>> teacher_correction([[1000.0, np.log(3.0), 0.0]], [0], 0.6)
@@ -139,7 +139,7 @@ def virtual_teacher(
         ValueError: For a label or mass out of range, or a temperature that is not > 0.
 
     References:
-        Yuan et al. 2020, section 5; Wang et al. 2022, eq. 11.
+        Yuan et al. 2020, section 5; Wang et al. 2020, eq. 11.
 
     Example:
         >>> virtual_teacher(0, 100, 0.99, 20.0)[:2].round(4)

@@ -111,7 +111,7 @@ def smoothing_concentration(beta: ArrayLike, classes: int) -> Array:
         ValueError: For a negative beta or fewer than two classes.
 
     References:
-        Zhang and Sabuncu 2020, section 5.2.
+        Zhang and Sabuncu 2020, section 5.1.
 
     Example:
         >>> smoothing_concentration(0.5, 2)

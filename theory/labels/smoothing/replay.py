@@ -1,6 +1,6 @@
 r"""Memory replay: which past network each copy holds, and what several copies teach together.
 
-Wang et al. 2022, section 3.4. Copy 1 is the youngest; every kappa steps the copies move on by one.
+Wang et al. 2020, section 3.4. Copy 1 is the youngest; every kappa steps the copies move on by one.
 """
 
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ def interval_steps(epochs: float, steps_per_epoch: int) -> int:
     "labels:replay-ring",
     "At step t copy i of memory replay holds the weights after (floor(t/kappa) - i + 1) kappa - 1 "
     "updates, and the initial weights while floor(t/kappa) < i.",
-    source="Wang 2022, algorithm 1",
+    source="Wang 2020, algorithm 1",
 )
 def ring_updates(steps: ArrayLike, interval: int, copies: int) -> Updates:
     r"""After how many updates the weights are that each copy holds, in closed form.
@@ -62,7 +62,7 @@ def ring_updates(steps: ArrayLike, interval: int, copies: int) -> Updates:
         ValueError: For steps below 1, or an interval or number of copies below 1.
 
     References:
-        Wang et al. 2022, algorithm 1.
+        Wang et al. 2020, algorithm 1.
 
     Example:
         >>> ring_updates([24, 25, 74, 75], interval=25, copies=3)
@@ -131,7 +131,7 @@ class CopiesDivergence:
     "labels:replay-mean",
     "The mean of the divergences from n teachers is the divergence from their arithmetic mean plus "
     "their Jensen-Shannon divergence, which does not depend on the student.",
-    source="Wang 2022, eq. 14",
+    source="Wang 2020, eq. 14",
 )
 def copies_divergence(
     copies: ArrayLike, student: ArrayLike, temperature: float = 1.0
