@@ -1,6 +1,7 @@
 """What one step of training on some samples does to the prediction on another."""
 
 from theory.labels.dynamics.flow import RULES, flow_displacement, flow_velocity
+from theory.labels.dynamics.forces import Pulls, pulls
 from theory.labels.dynamics.jacobian import (
     jacobian_eigenvalues,
     jacobian_norm,
@@ -10,12 +11,10 @@ from theory.labels.dynamics.jacobian import (
 )
 from theory.labels.dynamics.residuals import LOSSES, residual
 from theory.labels.dynamics.steps import (
-    Pulls,
     first_order_change,
     loss_change,
     momentum_change,
     prediction_change,
-    pulls,
     second_order_change,
     weight_decay_change,
 )

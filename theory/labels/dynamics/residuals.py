@@ -45,9 +45,9 @@ def residual(
             `theory.labels.softmax.temper`), or classes, integers of shape ``(...)``; for
             ``"squared"`` the logits t.
         temperature: tau > 0; ``"squared"`` has none.
-        factor: c >= 0: ``"1"``, ``"tau"``, ``"tau2"``, ``"2tau2"`` or a number. ``"1"`` is what eq. 8 of Ren 2022 needs,
-            ``"tau2"`` is Hinton's, ``"2tau2"`` that of the released code of Ren 2022: at tau = 1
-            it doubles the step.
+        factor: c >= 0: ``"1"``, ``"tau"``, ``"tau2"``, ``"2tau2"`` or a number. ``"1"`` is what
+            eq. 8 of Ren 2022 needs, ``"tau2"`` is Hinton's, ``"2tau2"`` that of the released code
+            of Ren 2022: at tau = 1 it doubles the step.
         prediction: q as it stands in the loss, in place of logits. Logits keep more digits where
             the network is nearly sure.
 
@@ -56,8 +56,8 @@ def residual(
 
     Raises:
         ValueError: For an unknown loss or factor, a row that is no distribution, a class out of
-            range, shapes that do not broadcast, logits beside a prediction or neither, or a temperature other than 1
-            for ``"squared"``.
+            range, shapes that do not broadcast, logits beside a prediction or neither, or a
+            temperature other than 1 for ``"squared"``.
 
     References:
         Ren et al. 2022, Proposition 1 (p - q) and eq. 7-8 (tempered).

@@ -13,13 +13,12 @@ residual ``(..., U, K)`` or ``(U, K)`` give a change ``(..., K)``. A change of a
 :math:`q^\tau` takes :math:`q^\tau` itself and the temperature.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 from theory import checks
 from theory.checks import Array
+from theory.labels.dynamics import shapes
 from theory.labels.dynamics.jacobian import apply
 from theory.statements import states
 
@@ -103,8 +102,8 @@ def first_order_change(
         array([ 0.01, -0.01])
     """
     q = checks.distributions("probabilities", probabilities)
-    eta = _learning_rate(learning_rate)
-    pushed, batch = _pushed(q, kernel, residual)
+    eta = shapes.learning_rate(learning_rate)
+    pushed, batch = shapes.pushed(q, kernel, residual)
     total = pushed.mean(axis=-2) if batch else pushed
     return prediction_change(q, eta * total, temperature=temperature)
 
@@ -141,8 +140,8 @@ def momentum_change(
         array([ 0.025, -0.025])
     """
     q = checks.distributions("probabilities", probabilities)
-    eta = _learning_rate(learning_rate)
-    moved = _through("velocity", velocity, jacobian)
+    eta = shapes.learning_rate(learning_rate)
+    moved = shapes.through("velocity", velocity, jacobian)
     return prediction_change(q, -eta * moved, temperature=temperature)
 
 
@@ -178,9 +177,9 @@ def weight_decay_change(
         array([-0.025,  0.025])
     """
     q = checks.distributions("probabilities", probabilities)
-    eta, rate = _learning_rate(learning_rate), checks.scalar("decay", decay)
+    eta, rate = shapes.learning_rate(learning_rate), checks.scalar("decay", decay)
     checks.nonnegative("decay", rate)
-    moved = _through("weights", weights, jacobian)
+    moved = shapes.through("weights", weights, jacobian)
     return prediction_change(q, -(eta * rate) * moved, temperature=temperature)
 
 
@@ -220,14 +219,14 @@ def loss_change(
         >>> print(loss_change(np.eye(2), [0.5, -0.5], 0.1))
         -0.05
     """
-    r = _vectors("residual", residual)
-    seen = r if observed is None else _vectors("observed", observed)
-    eta = _learning_rate(learning_rate)
-    k = _kernel(kernel, r.shape[-1])
+    r = shapes.vectors("residual", residual)
+    seen = r if observed is None else shapes.vectors("observed", observed)
+    eta = shapes.learning_rate(learning_rate)
+    k = shapes.blocks(kernel, r.shape[-1])
     checks.same_classes(residual=r, observed=seen)
-    _broadcast_lead(kernel=k, residual=r[..., None], observed=seen[..., None])
-    pushed = (k @ r[..., None])[..., 0]
-    return np.asarray(-eta * (seen * pushed).sum(axis=-1))[()]
+    shapes.broadcast_lead(kernel=k, residual=r[..., None], observed=seen[..., None])
+    moved = checks.real_array("kernel times residual", shapes.times(k, r))
+    return np.asarray(-eta * (seen * moved).sum(axis=-1))[()]
 
 
 @states(
@@ -275,7 +274,7 @@ def second_order_change(
         array([-0.001875,  0.001875])
     """
     q = checks.distributions("probabilities", probabilities)
-    v, eta = _vectors("tangent", tangent), _learning_rate(learning_rate)
+    v, eta = shapes.vectors("tangent", tangent), shapes.learning_rate(learning_rate)
     tau = checks.temperature("temperature", temperature)
     checks.same_classes(probabilities=q, tangent=v)
     centered = v - (q * v).sum(axis=-1, keepdims=True)
@@ -284,158 +283,3 @@ def second_order_change(
     if curvature is not None:
         bend = bend + prediction_change(q, curvature, temperature=tau)
     return np.asarray(0.5 * eta**2 * bend)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Pulls:
-    """The change of a prediction by a step on a batch, split by whose loss causes it."""
-
-    own: Array
-    """By the loss of the sample itself, shape ``(..., K)``."""
-    neighbors: Array
-    """By the losses of all the others, shape ``(..., K)``."""
-
-    @property
-    def total(self) -> Array:
-        """Both together: what `first_order_change` gives for the batch."""
-        return self.own + self.neighbors
-
-
-@states(
-    "labels:pulls",
-    "The first-order change of a prediction by a step on a batch is the sum of the pull of the "
-    "sample's own label and that of its neighbors.",
-    source="Ren 2022, section 3.3 and fig. 4",
-)
-def pulls(
-    probabilities: ArrayLike,
-    kernel: ArrayLike,
-    residual: ArrayLike,
-    learning_rate: float,
-    own: ArrayLike | None = None,
-    *,
-    temperature: float = 1.0,
-) -> Pulls:
-    r"""A step on a batch, split into the sample's own pull and that of its neighbors.
-
-    .. math::
-
-        dq(o) = \underbrace{\tfrac{\eta}{U} A(q(o)) K(o, o) \, r(o)}_{\text{own}}
-              + \underbrace{\tfrac{\eta}{U} A(q(o)) \sum_{u \ne o} K(o, u) \, r(u)}_{
-                \text{neighbors}}
-
-    An epoch of U steps on single samples pulls U times as much, to first order.
-
-    Args:
-        probabilities: q(o), shape ``(..., K)``.
-        kernel: K(o, u) for every u of the batch, shape ``(..., U, K, K)``.
-        residual: r(u), shape ``(U, K)`` or ``(..., U, K)``.
-        learning_rate: eta >= 0.
-        own: Place of o in the batch, integers of shape ``(...)``; -1 for a sample that is not in
-            it, which has no pull of its own. Sample i of ``(U, K)`` probabilities is sample i of
-            the batch if absent.
-        temperature: tau of the prediction.
-
-    Raises:
-        ValueError: As `first_order_change`, for a kernel without an axis for the batch, for places
-            out of range, or where they are absent and the batch is not the samples themselves.
-
-    Example:
-        >>> kernel = np.stack([np.eye(2), 0.2 * np.eye(2)])
-        >>> both = pulls([0.5, 0.5], kernel, [[0.5, -0.5], [-0.5, 0.5]], 0.1, own=0)
-        >>> print(both.own, both.neighbors)
-        [ 0.0125 -0.0125] [-0.0025  0.0025]
-    """
-    q = checks.distributions("probabilities", probabilities)
-    eta = _learning_rate(learning_rate)
-    pushed, batch = _pushed(q, kernel, residual)
-    if not batch:
-        msg = (
-            "kernel must have an axis for the batch, shape (..., U, K, K) for probabilities "
-            f"{q.shape}, got {np.shape(kernel)}"
-        )
-        raise ValueError(msg)
-    size = pushed.shape[-2]
-    mine = np.arange(size) == _places(own, q, size)[..., None]
-    parts = [np.where(at[..., None], pushed, 0.0).sum(axis=-2) for at in (mine, ~mine)]
-    changes = (prediction_change(q, eta / size * part, temperature=temperature) for part in parts)
-    return Pulls(*changes)
-
-
-def _places(own: ArrayLike | None, q: Array, size: int) -> Array:
-    """Where each sample stands in the batch."""
-    if own is None:
-        if q.ndim != 2 or len(q) != size:
-            msg = (
-                "own must be given unless the batch is the samples themselves, got probabilities "
-                f"{q.shape} and a batch of {size}"
-            )
-            raise ValueError(msg)
-        return np.arange(size, dtype=np.float64)
-    places = checks.real_array("own", own)
-    if ((places != np.floor(places)) | (places < -1) | (places >= size)).any():
-        msg = f"own must be places in the batch, integers from 0 to {size - 1}, or -1, got {own}"
-        raise ValueError(msg)
-    _broadcast_lead(probabilities=q[..., None], own=places[..., None, None])
-    return places
-
-
-def _learning_rate(value: float) -> float:
-    number = checks.scalar("learning_rate", value)
-    checks.nonnegative("learning_rate", number)
-    return number
-
-
-def _vectors(name: str, value: ArrayLike) -> Array:
-    """One number for each of at least two classes along the last axis."""
-    return checks.samples(name, checks.logits(name, value))
-
-
-def _kernel(kernel: ArrayLike, classes: int) -> Array:
-    """Blocks of K x K; a number is that multiple of the identity."""
-    k = checks.real_array("kernel", kernel)
-    if k.ndim == 0:
-        return k * np.eye(classes)
-    if k.ndim < 2 or k.shape[-2:] != (classes, classes) or k.size == 0:
-        msg = f"kernel must have shape (..., {classes}, {classes}), got {k.shape}"
-        raise ValueError(msg)
-    return k
-
-
-def _pushed(q: Array, kernel: ArrayLike, residual: ArrayLike) -> tuple[Array, bool]:
-    """K(o, u) r(u), and whether the axis before the last is a batch."""
-    r = _vectors("residual", residual)
-    if r.shape[-1] != q.shape[-1]:
-        checks.same_classes(probabilities=q, residual=r)
-    k = _kernel(kernel, q.shape[-1])
-    batch = k.ndim == q.ndim + 2
-    if k.ndim > q.ndim + 2:
-        msg = (
-            "kernel may have one axis more than that of the prediction, for a batch: got kernel "
-            f"{k.shape} for probabilities {q.shape}"
-        )
-        raise ValueError(msg)
-    rows = q[..., None, :] if batch else q
-    _broadcast_lead(probabilities=rows[..., None], kernel=k, residual=r[..., None])
-    return (k @ r[..., None])[..., 0], batch
-
-
-def _through(name: str, value: ArrayLike, jacobian: ArrayLike | None) -> Array:
-    """A vector of weights through the Jacobian of the logits, or what came through already."""
-    if jacobian is None:
-        return _vectors(name, value)
-    vector = checks.real_array(name, value)
-    j = checks.real_array("jacobian", jacobian)
-    if vector.ndim == 0 or j.ndim < 2 or j.shape[-1] != vector.shape[-1]:
-        msg = (
-            f"jacobian must have shape (..., K, d) with d the length of {name}, got {j.shape} "
-            f"and {vector.shape}"
-        )
-        raise ValueError(msg)
-    _broadcast_lead(**{"jacobian": j, name: vector[..., None]})
-    return np.asarray((j @ vector[..., None])[..., 0])
-
-
-def _broadcast_lead(**arrays: Array) -> None:
-    """Leading axes, all but the last two, must broadcast; the message shows them."""
-    checks.broadcastable(**{name: array[..., 0, 0] for name, array in arrays.items()})
