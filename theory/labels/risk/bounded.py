@@ -82,5 +82,5 @@ def clipped_cross_entropy(predictions: ArrayLike, floor: float) -> BoundedLoss:
     bound = float(-np.log(least))
     clipped = np.clip(q, least, 1.0)
     # 1 - q of a probability near 1 is exact, and log1p keeps its digits
-    losses = np.where(clipped > 0.5, -np.log1p(clipped - 1.0), -np.log(clipped))
+    losses = np.where(clipped > 0.5, -np.log1p(np.maximum(clipped, 0.5) - 1.0), -np.log(clipped))
     return BoundedLoss(np.clip(losses, 0.0, bound), bound)

@@ -294,7 +294,8 @@ def width(loss_bound: ArrayLike, constants: str, loss_range: str) -> Array:
     """What is squared in front: the bound itself as published, the range of the loss if sharp."""
     checks.choice("loss_range", loss_range, tuple(_WIDTH))
     bound = checks.nonnegative("loss_bound", loss_bound)
-    return np.asarray(bound * (_WIDTH[loss_range] if constants == "sharp" else 1.0))
+    with np.errstate(over="ignore"):
+        return np.asarray(bound * (_WIDTH[loss_range] if constants == "sharp" else 1.0))
 
 
 def made(constants: str, values: dict[str, Array]) -> PublishedBounds | SharpBounds:
