@@ -103,7 +103,12 @@ def softmax_gap(
     top = label_gap(log_s, log_t, x, first).value()[..., None]
     with np.errstate(divide="ignore", under="ignore", over="ignore", invalid="ignore"):
         s, t = np.exp(log_s), np.exp(log_t)
-        ratio = x + np.log1p(top / np.take_along_axis(t, first[..., None], axis=-1))
+        own_s, own_t = (
+            np.take_along_axis(log, first[..., None], axis=-1) for log in (log_s, log_t)
+        )
+        # ln (s / t) of the reference class: from the gap where they are near, else apart
+        reference = np.where(own_s < own_t - 0.5, own_s - own_t, np.log1p(top / np.exp(own_t)))
+        ratio = x + reference
         gap = np.where(np.abs(ratio) <= 0.5, t * np.expm1(ratio), s - t)
     return np.where(np.arange(z.shape[-1]) == first[..., None], top, gap)
 
