@@ -20,14 +20,16 @@ from theory.statistics.interval import (
 )
 from theory.statistics.jackknife import leave_one_out as without_each
 
+_ROUND_OFF = 64 * np.finfo(np.float64).eps
 _NAMES = {"percentile": "bootstrap", "bca": "BCa bootstrap"}
 
 
 def mean_over(sample: Array) -> Array:
-    """Mean over the observations of each resample, without overflow."""
+    """Mean over the observations of each resample, without overflow; of equal ones exactly."""
     scale = power_of_two(sample)
+    scaled = sample / scale
     with np.errstate(over="ignore"):  # the mean of a few of the largest numbers may round up
-        return np.asarray((sample / scale).mean(axis=1) * scale)
+        return np.asarray((scaled[:, 0] + (scaled - scaled[:, :1]).mean(axis=1)) * scale)
 
 
 def bootstrap_interval(
@@ -134,7 +136,7 @@ def _corrected(estimate: float, draws: Array, without: Array, level: float) -> t
     if mostly_undefined(estimate, draws) or mostly_undefined(estimate, without):
         return np.nan, np.nan
     known = draws[~np.isnan(draws)]
-    bias = float(ndtri(((known < estimate).mean() + (known <= estimate).mean()) / 2))
+    bias = float(ndtri(_share_below(known, estimate)))
     if np.isinf(bias):
         return np.nan, np.nan
     a = acceleration(without)
@@ -145,6 +147,18 @@ def _corrected(estimate: float, draws: Array, without: Array, level: float) -> t
         # the formula's pole: what lies beyond it is further out than every draw
         ends.append(float(ndtr(bias + moved / room)) if room > 0 else float(moved > 0))
     return ends[0], ends[1]
+
+
+def _share_below(draws: Array, estimate: float) -> float:
+    """Share of the draws below the estimate; those equal to it count half.
+
+    Sums of the same numbers in another order are the same to round-off, and count as equal.
+    """
+    scale = power_of_two(draws[np.isfinite(draws)])
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(draws / scale - estimate / scale)
+    equal = (draws == estimate) | (apart <= _ROUND_OFF)
+    return float(np.where(equal, 0.5, draws < estimate).mean())
 
 
 def acceleration(without: Array) -> float:

@@ -93,10 +93,10 @@ def t_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     """
     sample, level = observations("values", values, 2, flat=True), nominal(level)
     scale, count = power_of_two(sample), len(sample)
-    sample = sample / scale
-    return around(
-        float(sample.mean()), float(sample.std(ddof=1) / np.sqrt(count)), level, count, "t"
-    ).times(scale)
+    first = float(sample[0] / scale)
+    rest = sample / scale - first  # all 0 for equal values, whose mean could round
+    error = float(rest.std(ddof=1) / np.sqrt(count))
+    return around(first + float(rest.mean()), error, level, count, "t").times(scale)
 
 
 def around(center: float, error: float, level: float, count: int, method: str) -> Interval:

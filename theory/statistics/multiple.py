@@ -35,7 +35,12 @@ def holm(p_values: ArrayLike, *, family: int | None = None) -> Array:
         >>> holm([0.01, 0.04, 0.03])
         array([0.03, 0.06, 0.06])
     """
-    raw = np.asarray(p_values, dtype=np.float64)
+    given = np.asarray(p_values)
+    raw = (
+        given.astype(np.float64)
+        if given.dtype.kind == "f"
+        else checks.real_array("p_values", p_values)
+    )
     if raw.size == 0:
         msg = f"p_values must hold at least one p-value, got shape {raw.shape}"
         raise ValueError(msg)

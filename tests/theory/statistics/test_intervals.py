@@ -6,7 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from theory.statistics import Interval, bootstrap_interval, node_bootstrap_interval, t_interval
+from theory.statistics import (
+    Interval,
+    bootstrap_interval,
+    node_bootstrap_interval,
+    proportion_interval,
+    t_interval,
+)
 
 # Coverage is tested by simulation with 1000 data sets: its standard error is 0.007 at 0.95, and
 # the bands below are five of them, a false alarm once in two million.
@@ -119,6 +125,45 @@ def test_pairs_of_a_node_with_itself_are_never_formed():
     assert (got.low, got.estimate, got.high) == (1.0, 1.0, 1.0)
 
 
+@pytest.mark.parametrize("statistic", ["mean", "median"])
+@pytest.mark.parametrize("scale", [1e-310, 1e200, 1.7e308])
+def test_node_bootstrap_of_huge_and_tiny_values(statistic, scale):
+    values = np.random.default_rng(5).uniform(-1, 1, (6, 6))
+    got, want = (
+        node_bootstrap_interval(v, statistic, rng=np.random.default_rng(0), resamples=50)
+        for v in (values * scale, values)
+    )
+    assert (got.low, got.high) == pytest.approx((want.low * scale, want.high * scale), rel=1e-6)
+
+
+def binomial_coverage(method, total, level, share):
+    """Exact: the chance of the counts whose interval holds the share."""
+    counts = np.arange(total + 1)
+    held = [not proportion_interval(k, total, level, method=method).excludes(share) for k in counts]
+    return float(stats.binom.pmf(counts, total, share) @ held)
+
+
+def test_coverage_of_a_share_is_known_exactly():
+    shares = np.linspace(0.02, 0.98, 25)
+    exact = [binomial_coverage("exact", 20, 0.9, share) for share in shares]
+    assert min(exact) >= 0.9
+    wilson = [binomial_coverage("wilson", 20, 0.9, share) for share in shares]
+    assert np.mean(wilson) == pytest.approx(0.9, abs=0.015)
+    assert min(wilson) > 0.8
+
+
+@given(st.integers(1, 60), st.integers(0, 60), st.floats(0.5, 0.999))
+def test_share_agrees_with_scipy(total, count, level):
+    count = min(count, total)
+    for method, theirs in (("wilson", "wilson"), ("exact", "exact")):
+        got = proportion_interval(count, total, level, method=method)
+        want = stats.binomtest(count, total).proportion_ci(level, method=theirs)
+        assert (got.low, got.high) == pytest.approx((want.low, want.high), abs=1e-9)
+        other = proportion_interval(total - count, total, level, method=method)
+        assert (1 - other.high, 1 - other.low) == pytest.approx((got.low, got.high), abs=1e-12)
+        assert got.low <= got.estimate <= got.high
+
+
 RNG = np.random.default_rng(0)
 
 
@@ -130,6 +175,10 @@ RNG = np.random.default_rng(0)
         (lambda: t_interval([[1.0, 2.0], [3.0, 4.0]]), "one number an observation"),
         (lambda: t_interval([1.0, np.nan]), "values must be finite"),
         (lambda: t_interval([1.0, 2.0], level=1.0), "level must be in"),
+        (lambda: proportion_interval(3, 2), "count must be at most total"),
+        (lambda: proportion_interval(0, 0), "total must be an integer >= 1"),
+        (lambda: proportion_interval(1.5, 2), "count must be an integer"),
+        (lambda: proportion_interval(1, 2, method="wald"), "method must be one of"),
         (lambda: bootstrap_interval([1.0], rng=RNG), "values must hold at least 2"),
         (lambda: bootstrap_interval([1.0, 2.0], np.mean, rng=RNG), "one number for each resample"),
         (lambda: bootstrap_interval([1.0, 2.0], rng=RNG, resamples=0), "resamples must be"),
