@@ -186,7 +186,10 @@ def _log_ratio(x: Array, y: Array, s: Array) -> Array:
     The large terms of Stirling's series are combined so that each stays of the size of the result.
     """
     gap = y - x
-    total = s * np.log1p(-gap / (y + s)) - gap * np.log1p(s / y)
+    # of a wide gap the ratio has the digits, of a narrow one the difference
+    wide = np.log((x + s) / (y + s))
+    narrow = np.log1p(-np.minimum(gap / (y + s), 0.5))
+    total = s * np.where(2 * gap > y + s, wide, narrow) - gap * np.log1p(s / y)
     total = total + (x - 0.5) * np.log1p(gap / x * (s / (y + s)))
     return total + (_stirling(x + s) - _stirling(x)) - (_stirling(y + s) - _stirling(y))
 

@@ -100,10 +100,10 @@ def smoothing_from_beta(
     checks.choice("convention", convention, CONVENTIONS)
     share = _over_one_plus(b)
     left = 1.0 / (1.0 + b)
-    most = 1.0 if convention == "mix" else (count - 1) / count
+    mixed = convention == "mix"
     if complement:
-        return np.asarray(left + share * (1.0 - most))[()]
-    return np.asarray(share * most)[()]
+        return np.asarray(left if mixed else left + share / count)[()]
+    return np.asarray(share if mixed else share * ((count - 1) / count))[()]
 
 
 def _over_one_plus(x: Array) -> Array:
@@ -176,7 +176,7 @@ def convert_smoothing(
         return eps[()]
     if source == "mix":
         return np.asarray(eps * ((count - 1) / count))[()]
-    _mass_in_range("epsilon", 1.0 - eps, eps, count)
+    masses("epsilon", eps, count, complement=True)
     return np.asarray(np.minimum(eps * (count / (count - 1)), 1.0))[()]
 
 
@@ -217,10 +217,9 @@ def smoothing_from_mass(
     given = checks.unit_interval("mass", mass)
     count = class_count(classes)
     checks.choice("convention", convention, CONVENTIONS)
-    own, rest = (1.0 - given, given) if complement else (given, 1.0 - given)
     if convention == "true":
-        return np.asarray(rest)[()]
-    _mass_in_range("mass", own, rest, count)
+        return np.asarray(given if complement else 1.0 - given)[()]
+    rest = masses("mass", given, count, complement=complement)[1]
     return np.asarray(np.minimum(rest * (count / (count - 1)), 1.0))[()]
 
 
@@ -262,24 +261,32 @@ def beta_from_mass(mass: ArrayLike, classes: int, *, complement: bool = False) -
 
 
 def _prior_of(given: Array, classes: int, *, complement: bool, name: str) -> Array:
-    own, rest = (1.0 - given, given) if complement else (given, 1.0 - given)
-    excess = _mass_in_range(name, own, rest, classes)
+    _, rest, excess = masses(name, given, classes, complement=complement)
     with np.errstate(divide="ignore", over="ignore"):
         return np.asarray(classes * rest / excess)[()]
 
 
-def excess_mass(own: Array, rest: Array, classes: int) -> Array:
-    """How far a label mass is above the uniform one: K m - 1, and 0 within rounding of it.
+def masses(
+    name: str, given: Array, classes: int, *, complement: bool
+) -> tuple[Array, Array, Array]:
+    """A label mass m, the rest 1 - m, and how far it is above the uniform one, K m - 1.
 
-    From m or from 1 - m, whichever is the smaller: the difference then cancels no more digits
-    than the mass itself has lost.
+    The excess comes from m or from 1 - m, whichever is the smaller, and is 0 where the number
+    given is within rounding of the uniform one.
+
+    Args:
+        name: What the number given is called in an error message.
+        given: m, or 1 - m with ``complement``, in [0, 1].
+        classes: K.
+        complement: What is given.
+
+    Raises:
+        ValueError: For a mass below 1/K.
     """
+    own, rest = (1.0 - given, given) if complement else (given, 1.0 - given)
     excess = np.where(rest < own, (classes - 1) - classes * rest, classes * own - 1.0)
-    return np.where(np.abs(excess) <= _ULPS, 0.0, excess)
-
-
-def _mass_in_range(name: str, own: Array, rest: Array, classes: int) -> Array:
-    excess = excess_mass(own, rest, classes)
+    # an ulp of 1 - m is K ulps of K m
+    excess = np.where(np.abs(excess) <= _ULPS * (classes if complement else 1), 0.0, excess)
     if (excess < 0).any():
         worst = float(own[excess < 0].ravel()[0])
         msg = (
@@ -287,4 +294,4 @@ def _mass_in_range(name: str, own: Array, rest: Array, classes: int) -> Array:
             f"got a label mass of {worst:g}"
         )
         raise ValueError(msg)
-    return excess
+    return own, rest, excess

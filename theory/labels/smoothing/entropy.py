@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from theory import checks
 from theory.checks import Array
-from theory.labels.smoothing.conventions import excess_mass, mass_from_smoothing
+from theory.labels.smoothing.conventions import mass_from_smoothing, masses
 from theory.labels.smoothing.rows import class_count
 from theory.statements import states
 
@@ -101,12 +101,7 @@ def entropy_penalty_for_mass(mass: ArrayLike, classes: int, *, complement: bool 
     """
     given = checks.unit_interval("mass", mass)
     count = class_count(classes)
-    own, rest = (1.0 - given, given) if complement else (given, 1.0 - given)
-    excess = excess_mass(own, rest, count)
-    if (excess < 0).any():
-        worst = float(own[excess < 0].ravel()[0])
-        msg = f"mass must be at least 1/classes = {1 / count:g}, got {worst:g}"
-        raise ValueError(msg)
+    own, rest, excess = masses("mass", given, count, complement=complement)
     with np.errstate(divide="ignore", over="ignore"):
         # p (K - 1)/(1 - p) = 1 + (K p - 1)/(1 - p): next to 1/K the logarithm keeps its digits
         near = np.log1p(excess / rest)

@@ -148,8 +148,8 @@ def temperature_for_mass(logits: ArrayLike, labels: ArrayLike, mass: float) -> f
     z, y = beside_labels("logits", checks.logits("logits", logits), labels)
     wanted = checks.fraction("mass", mass)
     count = z.shape[-1]
-    if wanted <= 1.0 / count:
-        msg = f"mass must be above 1/classes = {1 / count:g}, got {wanted:g}"
+    if not 1.0 / count < wanted < 1.0:
+        msg = f"mass must be above 1/classes = {1 / count:g} and below 1, got {wanted:g}"
         raise ValueError(msg)
     grid = _temperatures(z, y, wanted)
     reached = np.array([_mean_mass(z, y, float(t)) for t in grid])

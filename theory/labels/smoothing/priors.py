@@ -253,6 +253,9 @@ def map_distillation(
     f = _centered(checks.logits("logits", logits), center)
     b = checks.nonnegative("beta", beta)
     checks.broadcastable(logits=f, beta=b[..., None])
+    if f.size == 0 or b.size == 0:
+        msg = f"logits must hold at least one sample, got shapes {f.shape} and {b.shape} of beta"
+        raise ValueError(msg)
     tau = checks.temperature("temperature", temperature)
     flat = checks.scalar("gamma", gamma)
     if flat < 1.0:
