@@ -10,6 +10,7 @@ where :math:`u_m = z_m - \bar z`, whose mean over the models is 0, and :math:`\d
 :math:`u_m` less its mean under :math:`\bar y`. No term is negative, so that nothing cancels.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,16 +91,21 @@ class Ensemble:
     def mean_cost(self) -> Array:
         """Mean surprisal over the models, shape ``(..., classes)``; inf where one has p = 0."""
         total = np.zeros(self.logits.shape[1:])
-        for z, weight in zip(self.logits, self.weights, strict=True):
+        for z, weight in self._counted():
             total += weight * surprisal(z)
         return total
 
     def geometric_cost(self) -> Array:
         """Surprisal of the geometric mean, shape ``(..., classes)``."""
         total = np.zeros(self.logits.shape[1:])
-        for z, weight in zip(self.logits, self.weights, strict=True):
+        for z, weight in self._counted():
             total += weight * (z - z.max(axis=-1, keepdims=True))
         return surprisal(total)
+
+    def _counted(self) -> Iterator[tuple[Array, float]]:
+        """Models that count, with their shares: nothing times infinity is nothing."""
+        pairs = zip(self.logits, self.weights.tolist(), strict=True)
+        return ((z, weight) for z, weight in pairs if weight > 0)
 
     def variance(self) -> Array:
         """-ln Z >= 0, one number a row."""
