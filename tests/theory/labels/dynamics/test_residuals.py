@@ -69,11 +69,13 @@ def test_a_sure_network_keeps_its_residual(margin, label):
     z[label] = margin
     with mpmath.workdps(400):
         rest = mpmath.exp(-mpmath.mpf(margin))
-        want = float(2 * rest / (1 + 2 * rest))
-        brier = 2 * float(rest / (1 + 2 * rest) ** 2 * (want + float(rest / (1 + 2 * rest))))
-    got = residual("cross_entropy", z, label)
-    assert got[label] == pytest.approx(want, rel=1e-13)
-    assert residual("brier", z, np.eye(3)[label])[label] == pytest.approx(2 * brier, rel=1e-12)
+        gap, q = 2 * rest / (1 + 2 * rest), 1 / (1 + 2 * rest)
+        # A(q) r, in the class of the label, for r = gap there and -gap / 2 in both others
+        brier = 2 * q * (1 - q) * (gap + gap / 2)
+        want = [float(gap), float(brier)]
+    got = [residual(loss, z, np.eye(3)[label])[label] for loss in ("cross_entropy", "brier")]
+    np.testing.assert_allclose(got, want, rtol=1e-13, atol=1e-305)
+    assert residual("kl", z, label)[label] == got[0]
 
 
 def test_classes_and_distributions_are_both_targets():

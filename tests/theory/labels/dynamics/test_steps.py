@@ -202,6 +202,14 @@ def test_changes_of_a_prediction_sum_to_zero(q, rng):
     )
 
 
+def test_a_sure_prediction_keeps_the_digits_of_its_change():
+    """q = (1, e, 2e): dq_1 = e (z_1 - z_2) + 2e (z_1 - z_3)."""
+    tiny, dz = 1e-18, np.array([0.3, 0.1, 0.2])
+    got = d.prediction_change([1.0, tiny, 2 * tiny], dz)
+    want = tiny * np.array([0.2 + 2 * 0.1, -0.2, -2 * 0.1])
+    np.testing.assert_allclose(got, want, rtol=1e-14, atol=0)
+
+
 @pytest.mark.theorem("labels:pulls")
 @given(generators(), st.integers(1, 5), st.integers(2, 5), st.sampled_from((1.0, 4.0)))
 def test_pulls_add_up_to_the_step(rng, samples, classes, temperature):
