@@ -476,7 +476,7 @@ def map_distillation_loss(
     return prior.weight * parts
 
 
-def weighted_distillation(
+def rescaled_distillation(
     student_logits: ArrayLike,
     labels: ArrayLike,
     teacher_logits: ArrayLike,
@@ -508,7 +508,7 @@ def weighted_distillation(
         Zhang and Sabuncu 2020, eq. 3 and 9.
 
     Example:
-        >>> loss = weighted_distillation([[0.0, 0.0]], [0], [[1.0, 0.0]], 0.6)
+        >>> loss = rescaled_distillation([[0.0, 0.0]], [0], [[1.0, 0.0]], 0.6)
         >>> loss.gradient.round(6)
         array([[-0.643656,  0.643656]])
     """

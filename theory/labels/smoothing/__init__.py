@@ -41,6 +41,7 @@ from theory.labels.smoothing.matching import (
     prune,
     temperature_for_mass,
 )
+from theory.labels.smoothing.optima import lsrkd_optimum, lsrkd_weight_for_mass
 from theory.labels.smoothing.priors import (
     MapDistillation,
     dirichlet_map,
@@ -81,6 +82,8 @@ __all__ = [
     "exponents",
     "interval_steps",
     "kept_classes",
+    "lsrkd_optimum",
+    "lsrkd_weight_for_mass",
     "map_distillation",
     "mass_from_beta",
     "mass_from_smoothing",
