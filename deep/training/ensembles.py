@@ -33,6 +33,7 @@ def train_together(
     configs: Sequence[RunConfig],
     *,
     teachers: Sequence[Trained | None] | None = None,
+    tasks: Sequence[Task] | None = None,
     recorders: Sequence[Recorder] = (),
     strategy: str = "auto",
     root: Path | str | None = None,
@@ -44,6 +45,8 @@ def train_together(
         configs: The members; model, optimizer, epochs, precision and number of samples agree.
         teachers: The trained teacher of each member, or None where it needs none; trained here, one
             after another, if not given.
+        tasks: The arrays of each member's data, if the caller has them, which may then be of no
+            image set; read here otherwise.
         recorders: Called before the first update and after every update, with the weights of all
             members stacked: a leading axis in the order of ``configs``.
         strategy: ``"batched"``: all members in one step; ``"loop"``: one step of each in turn;
@@ -65,15 +68,17 @@ def train_together(
     """
     checks.choice("strategy", strategy, ("auto", "batched", "loop"))
     _require_alike(configs)
-    tasks = {spec: make_task(spec, root=root) for spec in {config.data for config in configs}}
+    if tasks is None:
+        read = {spec: make_task(spec, root=root) for spec in {config.data for config in configs}}
+        tasks = [read[config.data] for config in configs]
+    _require_one_each("tasks", tasks, configs)
     if teachers is None:
-        teachers = [_teacher(config, tasks[config.data], device) for config in configs]
-    elif len(teachers) != len(configs):
-        msg = f"teachers must be one for each of {len(configs)} members, got {len(teachers)}"
-        raise ValueError(msg)
+        pairs = zip(configs, tasks, strict=True)
+        teachers = [_teacher(config, task, device) for config, task in pairs]
+    _require_one_each("teachers", teachers, configs)
     runs = [
-        Run(config, tasks[config.data], teacher, device=device)
-        for config, teacher in zip(configs, teachers, strict=True)
+        Run(config, task, teacher, device=device)
+        for config, task, teacher in zip(configs, tasks, teachers, strict=True)
     ]
     if len({len(run.inputs) for run in runs}) > 1:
         msg = f"members must have equally many samples, got {[len(run.inputs) for run in runs]}"
@@ -95,6 +100,12 @@ def _teacher(config: RunConfig, task: Task, device: str) -> Trained | None:
     if config.teacher is None or not config.supervision.needs_teacher:
         return None
     return train(config.teacher, task=task, device=device)
+
+
+def _require_one_each(name: str, given: Sequence[object], configs: Sequence[RunConfig]) -> None:
+    if len(given) != len(configs):
+        msg = f"{name} must be one for each of {len(configs)} members, got {len(given)}"
+        raise ValueError(msg)
 
 
 def _require_alike(configs: Sequence[RunConfig]) -> None:

@@ -8,6 +8,7 @@ from deep.training import ensembles
 from deep.training.config import DataSpec, Optimizer, RunConfig, Supervision
 from deep.training.ensembles import train_together
 from deep.training.loop import train
+from deep.training.task import Task
 
 BASE = RunConfig(
     model=models.spec("mlp", width=8),
@@ -92,6 +93,26 @@ def test_recorders_see_all_members_stacked(strategy):
     assert seen[0][1].shape == (len(configs), 8, 64)
     final = np.stack([each.weights["layers.0.weight"] for each in trained])
     np.testing.assert_array_equal(seen[-1][1], final)
+
+
+@pytest.mark.parametrize("strategy", ["batched", "loop"])
+def test_given_tasks_are_used(strategy):
+    rng = np.random.default_rng(0)
+
+    def drawn():
+        x, y = rng.standard_normal((20, 5)), rng.integers(0, 3, 20)
+        return Task(x[:15], y[:15], y[:15], x[15:], y[15:], 3)
+
+    tasks = [drawn(), drawn()]
+    configs = [replace(BASE, seed=seed) for seed in range(2)]
+    for config, task, got in zip(
+        configs, tasks, train_together(configs, tasks=tasks, strategy=strategy), strict=True
+    ):
+        want = train(config, task=task)
+        assert got.train_logits.shape == (15, 3)
+        np.testing.assert_allclose(got.test_logits, want.test_logits, rtol=1e-8, atol=1e-10)
+    with pytest.raises(ValueError, match="tasks must be one for each of 2 members, got 1"):
+        train_together(configs, tasks=tasks[:1])
 
 
 def test_given_teachers_are_used():
