@@ -1,0 +1,116 @@
+"""How tight the bounds on the bias are over random problems, and how often they say nothing."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from figures import _risk, style
+from sims.results import Result
+
+RESULT = "risk_bounds"
+TITLE = "How tight the bounds on the bias are"
+ALT = (
+    "Left: a bar for each bound, published and sharp, along a logarithmic axis of bound over the "
+    "largest squared bias. Right: share of random problems in which a published bound exceeds what "
+    "any loss can do, against the number of classes."
+)
+SIZE = (style.TWO_COLUMNS, 3.6)
+PANELS = (1, 2)
+ORDER = 20
+ORDERED = (
+    "tv", "l1", "l2", "sqrt_kl_fwd", "kl_fwd", "sqrt_kl_rev", "kl_rev", "jeffreys",
+    "bretagnolle_huber_fwd", "bretagnolle_huber_rev",
+)  # fmt: skip
+LINES = (("l2", "-", "o"), ("l1", "--", "s"), ("kl_fwd", "-.", "^"), ("kl_rev", ":", "D"))
+
+
+def _shown(result: Result) -> tuple[int, int, int, float]:
+    """The kind of problem at the left: next to ten classes and concentration 0.5."""
+    classes, spread = result.array("problem_classes"), result.array("concentrations")
+    row, column = int(np.argmin(np.abs(classes - 10))), int(np.argmin(np.abs(spread - 0.5)))
+    return row, column, int(classes[row]), float(spread[column])
+
+
+def CAPTION(result: Result) -> str:
+    """What the problems are."""
+    _, _, classes, spread = _shown(result)
+    return (
+        f"Target and true posterior drawn at random (Dirichlet {spread:g}), loss from 0 to l. "
+        f"Left, {classes} classes: each bound over the largest squared bias that any loss makes, 1 "
+        "being exact. Thick bars hold half of the problems, thin ones nine in ten, ticks are "
+        "medians; an arrow means that the rest is beyond the axis, or infinite. Right: how often a "
+        "published bound is larger than l², which no loss exceeds and needs no bound "
+        "(95 % intervals)."
+    )
+
+
+def draw(result: Result, axes: style.Panels) -> None:
+    """Tightness at the left, vacuous bounds at the right."""
+    _tightness(result, axes[0])
+    _vacuous(result, axes[1])
+
+
+def _tightness(result: Result, axes: Axes) -> None:
+    row, column, classes, _ = _shown(result)
+    most = 300.0
+    labels, place = [], 0.0
+    for name in ORDERED:
+        for kind, role, shift in (
+            ("published", _risk.PUBLISHED, -0.17),
+            ("sharp", _risk.SHARP, 0.17),
+        ):
+            found = np.flatnonzero(result.array(kind) == name)
+            if len(found):
+                quantiles = result.array(f"{kind}_tightness")[row, column, :, found[0]]
+                _bar(axes, quantiles, place + shift, role, most)
+        labels.append(_risk.NAMES[name])
+        place += 1
+    axes.set_yticks(np.arange(len(labels)), labels, fontsize=7.5)
+    axes.set(
+        xscale="log", xlim=(0.8, most), ylim=(place - 0.5, -0.5),
+        xlabel="bound / largest squared bias", title=f"{classes} classes",
+    )  # fmt: skip
+    axes.axvline(1.0, **style.reference())
+    axes.grid(axis="y", visible=False)
+    style.plain_log(axes.xaxis)
+    handles = [
+        Line2D([], [], color=role.color, linewidth=4, label=role.label)
+        for role in (_risk.PUBLISHED, _risk.SHARP)
+    ]
+    axes.legend(handles=handles, loc="lower right")
+
+
+def _bar(axes: Axes, quantiles: np.ndarray, y: float, role: style.Role, most: float) -> None:
+    low, first, median, third, high = np.minimum(quantiles, 1e6)
+    axes.plot([low, min(high, most)], [y, y], color=role.color, linewidth=1.0)
+    axes.plot([min(first, most), min(third, most)], [y, y], color=role.color, linewidth=4.0,
+              solid_capstyle="butt")  # fmt: skip
+    if median < most:
+        axes.plot([median], [y], marker="|", color="white", markersize=5, markeredgewidth=1.4)
+    if high > most:
+        axes.plot([most * 0.94], [y], marker=">", color=role.color, markersize=3.5)
+
+
+def _vacuous(result: Result, axes: Axes) -> None:
+    _, column, _, spread = _shown(result)
+    classes = result.array("problem_classes")
+    for name, line, marker in LINES:
+        share = (
+            100
+            * result.array("published_vacuous_share")[
+                :, column, _risk.column(result, "published", name)
+            ]
+        )
+        mean, low, high = share.T
+        axes.errorbar(
+            classes, mean, yerr=[np.maximum(mean - low, 0), np.maximum(high - mean, 0)],
+            linestyle=line, marker=marker, linewidth=1.2, markersize=3.6, capsize=0,
+            color=_risk.PUBLISHED.color, markerfacecolor="white", label=_risk.NAMES[name],
+        )  # fmt: skip
+    axes.set(
+        xscale="log", ylim=(-3, 103), xlabel="classes",
+        ylabel="random pairs with a bound above l², percent",
+        title=f"says nothing (Dirichlet {spread:g})",
+    )  # fmt: skip
+    style.plain_log(axes.xaxis)
+    axes.legend(loc="best")
