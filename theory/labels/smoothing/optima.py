@@ -19,6 +19,7 @@ from theory.statements import states
 
 _FACTORS = {"1": 0.0, "tau": 1.0, "tau2": 2.0}
 _HALVINGS = 110
+_ROUNDING = 4 * float(np.finfo(np.float64).eps)
 
 
 def lsrkd_weight_for_mass(
@@ -62,7 +63,10 @@ def lsrkd_weight_for_mass(
         near = np.log1p(excess / rest)
         far = np.log(own) + np.log(count - 1.0) - np.log(rest)
         logit = np.where(excess < rest, near, far)
-        pull = tau ** (_power(factor) - 1.0) * _above(logit / tau, g, count)
+        above = _above(logit / tau, g, count)
+        # at the mass where the teacher alone ends, rounding may leave less than nothing
+        above = np.where(np.abs(above) <= _ROUNDING * (1.0 - g) * (1.0 + logit / tau), 0.0, above)
+        pull = tau ** (_power(factor) - 1.0) * above
         weight = np.where(rest == 0, 0.0, rest / (rest + pull))
     if not ((weight >= 0) & (weight <= 1 + 1e-9)).all():
         msg = (
