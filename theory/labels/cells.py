@@ -1,0 +1,176 @@
+r"""How likely normal noise stays in the cell of points that are nearest to where it started.
+
+Each mean has the cell of points that are nearer to it than to any other mean. Noise that starts
+there stays with the probability
+
+.. math::
+
+    P\!\left(d_j^\top \varepsilon \le \frac{\|d_j\|^2}{2\sigma} \;\forall j\right),
+    \qquad d_j = \mu_j - \mu,
+
+a multivariate normal distribution function, with a singular covariance when there are more means
+than dimensions.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from theory import checks
+from theory.checks import Array
+
+WORK = 2**20
+"""Means times points of the quadrature, at most (and points between 2^10 and 2^16)."""
+
+
+def cell_masses(means: ArrayLike, sigma: float = 1.0) -> Array:
+    """Probability that isotropic normal noise around each mean stays nearest to that mean.
+
+    Exact to rounding where the means lie on a line, by the normal distribution function, and for
+    three means, by Owen's T. Otherwise the constraints are ordered and integrated one after the
+    other [Genz 1992] by a fixed quasi-random rule, whose error in the mean of the masses was
+    measured as 1e-7 for four means, 1e-6 for ten, 1e-4 for forty to a hundred in thirty
+    dimensions. The same arguments give the same numbers.
+
+    Args:
+        means: Distinct points, shape (K, D), K >= 2.
+        sigma: Standard deviation > 0 of the noise in each coordinate.
+
+    Returns:
+        One mass in [0, 1] for each mean.
+
+    Raises:
+        ValueError: For a single mean, two that coincide, or sigma <= 0.
+
+    References:
+        Genz 1992, Numerical computation of multivariate normal probabilities; Owen 1956.
+
+    Example:
+        >>> cell_masses([[0.0], [2.0], [6.0]])
+        array([0.84134475, 0.81859461, 0.97724987])
+    """
+    places = bounded_means("means", means)
+    if len(np.unique(places + 0.0, axis=0)) < max(len(places), 2):  # -0.0 and 0.0 are one number
+        msg = f"means must be two or more distinct points, got {len(places)} with repetitions"
+        raise ValueError(msg)
+    scale = float(checks.positive("sigma", checks.scalar("sigma", sigma)))
+    places = _coordinates(places, scale)
+    if places.shape[1] == 1:
+        return _line(places[:, 0])
+    if len(places) == 3:
+        return _triangle(places)
+    return _space(places)
+
+
+def bounded_means(name: str, value: ArrayLike) -> Array:
+    """``value`` as a matrix of points no coordinate of which is beyond 1e300 in size."""
+    array = checks.matrix(name, value)
+    if np.abs(array).max() > 1e300:
+        msg = f"{name} must not be larger than 1e300, got {np.abs(array).max():g}"
+        raise ValueError(msg)
+    return array
+
+
+def _coordinates(means: Array, scale: float) -> Array:
+    """The means in units of the noise, in the least number of dimensions that keeps distances."""
+    centered = means - means.mean(axis=0)
+    left, size, _ = np.linalg.svd(centered, full_matrices=False)
+    rank = max(1, int((size > size[0] * max(means.shape) * np.finfo(np.float64).eps).sum()))
+    # masses have their limits there, and no square under- or overflows
+    with np.errstate(over="ignore", under="ignore"):
+        top = np.clip(size[0] / scale, 1e-100, 1e100)
+    return np.asarray(left[:, :rank] * (size[:rank] / size[0] * top))
+
+
+def _line(place: Array) -> Array:
+    from scipy.special import ndtr
+
+    order = np.argsort(place)
+    out = ndtr(-np.diff(place[order]) / 2)
+    masses = np.empty_like(place)
+    masses[order] = 1.0 - np.append(out, 0.0) - np.append(0.0, out)
+    return masses
+
+
+def _triangle(places: Array) -> Array:
+    """What lies beyond the two sides of each cell is four values of Owen's T."""
+    from scipy.special import owens_t
+
+    masses = np.empty(3)
+    for own in range(3):
+        first, second = np.delete(places, own, axis=0) - places[own]
+        sides = (float(np.hypot(*first)), float(np.hypot(*second)))
+        along = float((first / sides[0]) @ (second / sides[1]))
+        turned = np.array([-second[1], second[0]]) / sides[1]
+        across = abs(float((first / sides[0]) @ turned))
+        lost = 0.0
+        for side, other in (sides, sides[::-1]):
+            reach = (other / side - along) / across
+            lost += float(owens_t(side / 2, reach) + owens_t(side / 2, np.inf))
+        masses[own] = 1.0 - lost
+    return np.clip(masses, 0.0, 1.0)
+
+
+def _space(places: Array) -> Array:
+    from scipy.stats import qmc
+
+    count, rank = places.shape
+    power = min(16, max(10, (WORK // count).bit_length() - 1))
+    # scrambled, or the rule is a hundred times worse; the seed is part of the rule
+    points = qmc.Sobol(rank - 1, seed=0).random_base2(power)
+    masses = np.empty(count)
+    for own in range(count):
+        gaps = np.delete(places, own, axis=0) - places[own]
+        lengths = np.linalg.norm(gaps, axis=1)
+        masses[own] = _mass(*_ordered(gaps / lengths[:, None], lengths / 2), points)
+    return masses
+
+
+def _ordered(normals: Array, bounds: Array) -> tuple[Array, Array]:
+    """Constraints ``normals @ z <= bounds``, turned and ordered so that the i-th needs z_1..z_i.
+
+    The least likely comes first, given that the earlier hold on average. From the r-th on all
+    need z_1..z_r, r the number of dimensions.
+    """
+    from scipy.special import ndtr
+
+    rest, bounds = normals.copy(), bounds.copy()
+    rows = np.zeros_like(normals)
+    means = np.zeros(normals.shape[1])
+    for step in range(normals.shape[1]):
+        length = np.linalg.norm(rest[step:], axis=1)
+        slack = bounds[step:] - rows[step:, :step] @ means[:step]
+        free = length > 1e-10
+        place = step + int(np.argmin(np.where(free, slack / np.where(free, length, 1.0), np.inf)))
+        for array in (rest, rows, bounds):
+            array[[step, place]] = array[[place, step]]
+        axis = rest[step] / np.linalg.norm(rest[step])
+        rows[step:, step] = rest[step:] @ axis
+        rest[step:] -= np.outer(rows[step:, step], axis)
+        limit = (bounds[step] - rows[step, :step] @ means[:step]) / rows[step, step]
+        with np.errstate(under="ignore"):
+            density = np.exp(-(min(abs(limit), 100.0) ** 2) / 2) / np.sqrt(2 * np.pi)
+        means[step] = -density / max(float(ndtr(limit)), 1e-300)
+    return rows, bounds
+
+
+def _mass(rows: Array, bounds: Array, points: Array) -> float:
+    """Probability that standard normal z meets all constraints, as `_ordered` gives them."""
+    from scipy.special import ndtr, ndtri
+
+    last = rows.shape[1] - 1
+    z = np.empty((last, len(points)))
+    weight = np.ones(len(points))
+    for step in range(last):
+        limit = (bounds[step] - rows[step, :step] @ z[:step]) / rows[step, step]
+        share = ndtr(limit)
+        weight *= share
+        # the quadrature has no point at 0 and none at 1 within rounding
+        z[step] = ndtri(np.clip(share * points[:, step], 1e-300, 1 - 1e-16))
+    slope = rows[last:, last]
+    slack = bounds[last:, None] - rows[last:, :last] @ z
+    flat = np.abs(slope) < 1e-10
+    ends = slack / np.where(flat, 1.0, slope)[:, None]
+    upper = np.where((slope > 0)[:, None] & ~flat[:, None], ends, np.inf).min(axis=0)
+    lower = np.where((slope < 0)[:, None] & ~flat[:, None], ends, -np.inf).max(axis=0)
+    weight[(slack < 0)[flat].any(axis=0)] = 0.0
+    return float(np.mean(weight * np.maximum(ndtr(upper) - ndtr(lower), 0.0)))
