@@ -16,7 +16,7 @@ SHARP = Role("sharp bound", "#7a3f98", "^")
 
 NAMES = {
     "l2": "Euclidean",
-    "l1": "sum of gaps",
+    "l1": "total variation",
     "tv": "total variation",
     "sqrt_kl_fwd": "root of forward KL",
     "kl_fwd": "forward KL",

@@ -99,7 +99,8 @@ def _smoothing(result: Result, axes: Axes) -> None:
         ylabel=f"squared error of the risk, N = {count}", ylim=(least, 4 * trivial),
     )  # fmt: skip
     style.powers(axes.yaxis, most=8)
-    style.note(axes, "no loss makes more", at=(0.98, 0.985), ha="right", va="top")
+    where = {"transform": axes.get_yaxis_transform(), "ha": "left", "va": "bottom"}
+    style.note(axes, "no loss makes more than this", at=(0.02, 1.12 * trivial), **where)
 
 
 def _targets(result: Result, axes: Axes) -> None:

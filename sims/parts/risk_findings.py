@@ -59,8 +59,9 @@ def _one_hot(arrays: Arrays) -> Finding:
 def _formula(arrays: Arrays) -> Finding:
     adjusted = holm(arrays["p_value"])
     rejected = int((adjusted <= _LEVEL).sum())
-    measured = arrays["measured_mse"]
-    covered = (measured[..., 1] <= arrays["mse"]) & (arrays["mse"] <= measured[..., 2])
+    exact, floor = arrays["mse"], _ROUND_OFF * arrays["mse"]
+    low, high = arrays["measured_mse"][..., 1] - floor, arrays["measured_mse"][..., 2] + floor
+    covered = (low <= exact) & (exact <= high)
     text = (
         f"Variance over N plus squared bias is the measured error: the exact value lies in the "
         f"95 % interval in {int(covered.sum())} of {covered.size} cases of target and size, and "
@@ -90,7 +91,7 @@ def _ranking(arrays: Arrays) -> Finding:
     column = _column(arrays, "published", "l2")
     sizes, parts = arrays["samples"], []
     for name, of in (("drawn", "of the targets as drawn"), ("mean", "of their mean")):
-        for size in (0, len(sizes) - 1):
+        for size in sorted({0, len(sizes) - 1}):
             distance = arrays[f"published_{name}"][:, column]
             found = rank_correlation(distance, arrays["mse"][:, size])
             parts.append(
