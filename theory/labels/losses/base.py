@@ -81,7 +81,7 @@ def targets(name: str, value: ArrayLike, logits: Array, *, batch: int = 0) -> Ar
     array = checks.real_array(name, value)
     classes = logits.shape[-1]
     rows = logits.shape[batch:-1]
-    whole = np.asarray(value).dtype.kind in "bui"
+    whole = np.asarray(value).dtype.kind in ("b", "i", "u")
     if array.ndim and array.shape[-1] == classes and (array.ndim > len(rows) or not whole):
         rows_given, dense = array.shape[:-1], checks.distributions(name, array)
     else:
