@@ -68,9 +68,10 @@ def _same_number(arrays: Arrays) -> Finding:
     ratio = float(off["prior"] / off["entropy"])
     text = (
         f"Claim (Zhang 2020, section 9.1): the optimum of the entropy penalty is identical to that "
-        f"of label smoothing. It is of the same family, but at the same strength β = {strength:.3g} "
-        f"and with {arrays['classes'][row]} classes the prior of label smoothing leaves "
-        f"{1 - off['prior']:.4f} on the label and the entropy penalty {1 - off['entropy']:.5f}: "
+        f"of label smoothing. It is of the same family, but at the same strength "
+        f"β = {strength:.3g} and with {arrays['classes'][row]} classes the prior of label "
+        f"smoothing leaves {1 - off['prior']:.4f} on the label and the entropy penalty "
+        f"{1 - off['entropy']:.5f}: "
         f"what is off the label differs by a factor of {ratio:,.0f}."
     )
     return Finding(text, holds=abs(ratio - 1) < AGREES, value=ratio)
