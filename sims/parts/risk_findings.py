@@ -101,7 +101,8 @@ def _ranking(arrays: Arrays) -> Finding:
     text = (
         f"Do targets nearer to the posterior have the smaller error, as Hypothesis 1 of Ren et "
         f"al. 2022 suggests? The rank correlation of mean Euclidean distance and error over "
-        f"{len(arrays['target'])} kinds of targets is {'; '.join(parts)}."
+        f"{len(arrays['target'])} kinds of targets (intervals as if these were drawn at random) "
+        f"is {'; '.join(parts)}."
     )
     return Finding(text)
 
