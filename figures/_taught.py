@@ -46,9 +46,15 @@ def titles(result: Result) -> list[str]:
     return [_folded(str(name)) for name in result.array("setting")]
 
 
-def _folded(name: str) -> str:
-    parts = name.split(", ")
-    return name if len(parts) < 3 else f"{', '.join(parts[:2])},\n{', '.join(parts[2:])}"
+def _folded(name: str, width: int = 25) -> str:
+    """A name with its parts on as many lines as they need."""
+    lines: list[str] = []
+    for part in name.split(", "):
+        if lines and len(f"{lines[-1]}, {part}") <= width:
+            lines[-1] += f", {part}"
+        else:
+            lines.append(part)
+    return ",\n".join(lines)
 
 
 def legend(panels: style.Panels, *, columns: int = 3) -> None:

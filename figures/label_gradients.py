@@ -56,7 +56,9 @@ def draw(result: Result, axes: style.Panels) -> None:
     for panel in panels[:, 0]:
         panel.set_ylabel("b: what the teacher adds")
     handles, labels = panels[0, 0].get_legend_handles_labels()
-    panels[0, 0].figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False)
+    panels[0, 0].figure.legend(
+        handles, labels, loc="outside upper center", ncols=min(2, panels.shape[1]), frameon=False
+    )
 
 
 def _wedges(panel: Axes, reach: float, *, label: bool) -> None:

@@ -54,7 +54,13 @@ def draw(result: Result, axes: style.Panels) -> None:
     for panel in panels[-1]:
         panel.set_xlabel("epochs")
     handles, labels = panels[0, 0].get_legend_handles_labels()
-    panels[0, 0].figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False)
+    panels[0, 0].figure.legend(
+        handles,
+        labels,
+        loc="outside upper center",
+        ncols={1: 1, 2: 2}.get(panels.shape[1], 4),
+        frameon=False,
+    )
 
 
 def _shares(panel: Axes, epochs: np.ndarray, share: np.ndarray) -> None:
