@@ -52,8 +52,11 @@ def bootstrap_interval(
         a = \frac{\sum_i u_i^3}{6 (\sum_i u_i^2)^{3/2}}
 
     with z the normal quantiles of the level and :math:`u_i` the mean of the leave-one-out values
-    less the i-th. Draws equal to the estimate count half. Like the percentile interval it follows
-    any increasing function of the statistic that the jackknife sees as linear.
+    less the i-th. Draws equal to the estimate count half. Both follow any increasing function of
+    the statistic, BCa as far as the jackknife sees it as linear.
+
+    Both cover less than they say in small samples: at level 0.95 the mean of 20 exponential numbers
+    0.90 by either, the standard deviation of 25 normal numbers 0.84 by percentiles, 0.90 by BCa.
 
     Where BCa is degenerate: a statistic that is constant gives the point itself; one that leaving
     out observations does not move has a = 0; beyond the pole of the formula the end is the

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from tests.theory.statistics.coverage import coverage
+from tests.theory.statistics.coverage import band, coverage
 from theory.statistics import bootstrap_interval, leave_one_out
 from theory.statistics.bootstrap import acceleration
 
@@ -37,19 +37,23 @@ def test_agrees_with_scipy_on_the_same_resamples(name, scipy_name, level):
     assert got.estimate == pytest.approx(np.std(values))
 
 
-def test_bca_covers_better_than_the_percentiles_on_a_skewed_mean():
+def test_coverage_of_a_skewed_mean():
+    """Of 20 exponential numbers both cover 0.903 (4000 data sets): BCa shifts, hardly widens."""
     rng = np.random.default_rng(1)
     data = rng.exponential(size=(1000, 20))
-
-    def of(method):
-        return coverage(
-            lambda x: bootstrap_interval(x, rng=rng, resamples=500, method=method), data, 1.0
-        )
-
-    plain, corrected = of("percentile"), of("bca")
-    # what theory says at this size: both cover less than they say, BCa by less (0.905 and 0.915)
-    assert abs(corrected - 0.915) < 0.045
-    assert corrected > plain
+    both = [
+        [
+            bootstrap_interval(x, rng=np.random.default_rng(k), resamples=500, method=method)
+            for method in ("percentile", "bca")
+        ]
+        for k, x in enumerate(data)
+    ]
+    for found in zip(*both, strict=True):
+        covered = np.mean([not one.excludes(1.0) for one in found])
+        assert abs(covered - 0.903) < band(1000, 0.903)
+    # the long tail is at the right, and so is what the percentiles leave out
+    shifted = np.mean([bca.high > plain.high and bca.low > plain.low for plain, bca in both])
+    assert shifted > 0.95
 
 
 def test_bca_covers_the_spread_where_the_percentiles_do_not():
