@@ -37,8 +37,11 @@ class Method:
 
 
 def teacher_mass(classes: int) -> float:
-    """Label mass of the corrected teacher: the paper's, or two and a half times the uniform."""
-    return CORRECTED.get(classes, 2.5 / classes)
+    """Label mass of the corrected teacher: the paper's, or two and a half times the uniform one.
+
+    With few classes that is too much, and half way from uniform to sure takes its place.
+    """
+    return CORRECTED.get(classes, min(2.5 / classes, 0.5 + 0.5 / classes))
 
 
 def _lsrkd(name: str, label: str, *, factor: str, corrected: bool = False) -> Method:

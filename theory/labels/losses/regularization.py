@@ -9,7 +9,13 @@ from numpy.typing import ArrayLike
 
 from theory import checks
 from theory.checks import Array
-from theory.labels.losses.base import Loss, one_hot, tempered_cross_entropy
+from theory.labels.losses.base import (
+    Loss,
+    kl_of_cost,
+    one_hot,
+    temperature_factor,
+    tempered_cross_entropy,
+)
 from theory.labels.smoothing.conventions import CONVENTIONS, convert_smoothing, smooth
 from theory.labels.smoothing.correction import teacher_correction, virtual_teacher
 from theory.labels.smoothing.priors import (
@@ -299,8 +305,9 @@ def _from_copies(
         return hard
     soft = tempered_cross_entropy(z, mean_teacher(teachers), temperature, factor, value="kl")
     if value == "each":
-        apart = [tempered_cross_entropy(z, q, temperature, factor, value="kl") for q in teachers]
-        soft = Loss(np.mean([loss.value for loss in apart], axis=0)[()], soft.gradient)
+        cost, scale = surprisal(z, temperature), temperature_factor(factor, temperature)
+        apart = [scale * kl_of_cost(q, np.broadcast_to(cost, q.shape)) for q in teachers]
+        soft = Loss(np.mean(apart, axis=0)[()], soft.gradient)
     return hard + share * soft
 
 

@@ -152,11 +152,11 @@ def temperature_for_mass(logits: ArrayLike, labels: ArrayLike, mass: float) -> f
         msg = f"mass must be above 1/classes = {1 / count:g} and below 1, got {wanted:g}"
         raise ValueError(msg)
     grid = _temperatures(z, y, wanted)
-    reached = np.array([_mean_mass(z, y, float(t)) for t in grid])
-    above = np.flatnonzero(reached >= wanted)
-    if len(above):
-        left = int(above[-1])
-        return _root(z, y, wanted, grid[left], grid[min(left + 1, len(grid) - 1)])
+    reached = np.full(len(grid), -np.inf)
+    for left in reversed(range(len(grid))):  # the last crossing is met first from the right
+        reached[left] = _mean_mass(z, y, float(grid[left]))
+        if reached[left] >= wanted:
+            return _root(z, y, wanted, grid[left], grid[min(left + 1, len(grid) - 1)])
     best = int(np.argmax(reached))
     top, most = _peak(z, y, grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)])
     if most < wanted:
