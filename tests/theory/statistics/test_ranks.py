@@ -49,6 +49,14 @@ def test_symmetric_in_its_arguments():
     assert rank_correlation(x, y) == rank_correlation(y, x)
 
 
+@pytest.mark.parametrize(("method", "share"), [("bonett-wright", 0.5), ("fisher", 0.0)])
+def test_ends_by_their_formula(method, share):
+    got = rank_correlation([1, 2, 3, 4, 5], [1, 3, 2, 5, 4], method=method, level=0.9)
+    half = stats.norm.ppf(0.95) * np.sqrt((1 + share * 0.8**2) / 2)
+    want = np.tanh(np.arctanh(0.8) + np.array([-half, half]))
+    assert (got.low, got.high) == pytest.approx(tuple(want), rel=1e-12)
+
+
 @pytest.mark.parametrize("rho", [0.0, 0.5, 0.9])
 def test_coverage_of_bonett_wright(rho):
     """Of normal pairs the rank correlation is 6 asin(rho / 2) / pi."""
