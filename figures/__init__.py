@@ -81,5 +81,10 @@ def of(experiment: str) -> tuple[Figure, ...]:
     )
 
 
+def stem(figure: str, result: Any) -> str:  # noqa: ANN401
+    """Name of the file of a figure: with the label of its result, where that has one."""
+    return f"{figure}-{result.label}" if result.label else figure
+
+
 def _of_result(part: Any) -> Callable[[Any], Any]:  # noqa: ANN401  # text, a pair, or a function
     return part if callable(part) else lambda _: part

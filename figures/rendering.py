@@ -68,6 +68,8 @@ def render(
 ) -> list[Path]:
     """Draw a figure and write ``folder/name.<format>`` for every format asked for.
 
+    Where the result has a label, it stands in the name of the file: ``name-label.<format>``.
+
     Args:
         name: A figure, one of ``figures.names()``.
         result: A stored result of the experiment that the figure draws.
@@ -82,7 +84,8 @@ def render(
     """
     drawn = canvas(name, result)
     contents = [(form, encode(drawn, form)) for form in formats]
-    return [write_whole(Path(folder) / f"{name}.{form}", data) for form, data in contents]
+    stem = figures.stem(name, result)
+    return [write_whole(Path(folder) / f"{stem}.{form}", data) for form, data in contents]
 
 
 def write_whole(path: Path, data: bytes) -> Path:

@@ -23,6 +23,7 @@ from deep.records.store import Entry, Store, storable
 
 _HOUSE = Path(__file__).resolve().parents[1]
 _COMPUTE = ("theory", "deep", "sims")
+_COMMANDS = {"comparison": "stillroom compare TEACHER STUDENT"}  # what no experiment makes
 
 Folder = str | PathLike[str]
 
@@ -82,6 +83,8 @@ class Result:
     """What was found, in plain sentences."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Where it came from; filled in when it is stored."""
+    label: str = ""
+    """What tells it from other results of its kind that are to be kept beside it, if anything."""
 
     def __post_init__(self) -> None:
         if not str(self.experiment).isidentifier():
@@ -95,6 +98,16 @@ class Result:
         object.__setattr__(self, "arrays", storable(self.arrays))
         object.__setattr__(self, "findings", tuple(self.findings))
         object.__setattr__(self, "provenance", plain(self.provenance))
+
+    @property
+    def name(self) -> str:
+        """The experiment, and the label where there is one.
+
+        Example:
+            >>> Result("comparison", {}, {}, label="resnet").name
+            'comparison-resnet'
+        """
+        return f"{self.experiment}-{self.label}" if self.label else self.experiment
 
     @property
     def headlines(self) -> tuple[Finding, ...]:
@@ -115,7 +128,9 @@ class Result:
 
     def record(self) -> dict[str, Any]:
         """All but the arrays, as stored."""
+        named = {"label": self.label} if self.label else {}
         return {
+            **named,
             "experiment": self.experiment,
             "config": self.config,
             "findings": [plain(finding) for finding in self.findings],
@@ -169,7 +184,12 @@ def source_digest() -> str:
 
 
 def load(
-    out: Folder, experiment: str, *, size: str | None = None, key: str | None = None
+    out: Folder,
+    experiment: str,
+    *,
+    size: str | None = None,
+    key: str | None = None,
+    label: str | None = None,
 ) -> Result:
     """The latest stored result of an experiment, of a size if one is named, or that of a key.
 
@@ -181,17 +201,17 @@ def load(
         experiment: Name of the experiment.
         size: ``"smoke"``, ``"demo"``, ``"laptop"`` or ``"paper"``.
         key: The beginning of a key, as the folders under ``out/results/<experiment>`` are named.
+        label: That of the result; an empty one asks for a result without a label.
 
     Raises:
         NoResult: If there is none.
     """
     store = store_of(out, experiment)
     dated = []
-    for found in store.present():
+    for found, record in _records(store, experiment):
         if key is not None and not found.startswith(key):
             continue
-        record = store.record(found) or {}
-        if record.get("experiment", experiment) != experiment:
+        if label is not None and record.get("label", "") != label:
             continue
         source = record.get("provenance")
         source = source if isinstance(source, dict) else {}
@@ -202,25 +222,48 @@ def load(
         entry = store.get(found)
         if entry is not None:
             return from_entry(entry)
-    asked = "".join(f" of {what} {name}" for what, name in (("size", size), ("key", key)) if name)
+    what = (("size", size), ("key", key), ("label", label))
+    asked = "".join(f" of {kind} {name}" for kind, name in what if name)
     msg = (
         f"no result of {experiment}{asked} under {Path(out) / 'results'}; "
-        f"run `stillroom sim {experiment}{f' --size {size}' if size else ''}`"
+        f"run `{command_for(experiment, size=size)}`"
     )
     raise NoResult(msg)
 
 
+def command_for(experiment: str, *, size: str | None = None) -> str:
+    """The command that makes a result.
+
+    Example:
+        >>> command_for("eigenspace", size="demo")
+        'stillroom sim eigenspace --size demo'
+        >>> command_for("comparison")
+        'stillroom compare TEACHER STUDENT'
+    """
+    given = f" --size {size}" if size else ""
+    return _COMMANDS.get(experiment, f"stillroom sim {experiment}{given}")
+
+
 def latest(out: Folder) -> dict[str, Result]:
-    """The latest stored result of each experiment that has one, by name."""
+    """The latest stored result of each experiment and label that has one, by their name."""
     root = Path(out) / "results"
     names = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
     found = {}
-    for name in names:
-        try:
-            found[name] = load(out, name)
-        except NoResult:
-            continue
+    for experiment in names:
+        records = _records(store_of(out, experiment), experiment)
+        for label in sorted({str(record.get("label", "")) for _, record in records}):
+            try:
+                result = load(out, experiment, label=label)
+            except NoResult:
+                continue
+            found[result.name] = result
     return found
+
+
+def _records(store: Store, experiment: str) -> list[tuple[str, dict[str, Any]]]:
+    """Keys and records of what lies in the folder of an experiment, and is its own."""
+    records = ((key, store.record(key) or {}) for key in store.present())
+    return [(key, one) for key, one in records if one.get("experiment", experiment) == experiment]
 
 
 def from_entry(entry: Entry) -> Result:
@@ -235,7 +278,8 @@ def from_entry(entry: Entry) -> Result:
     if not isinstance(source, dict):
         msg = f"provenance must be a dictionary, got {type(source).__name__}"
         raise TypeError(msg)
-    return Result(record["experiment"], record["config"], entry.arrays, findings, source)
+    label = str(record.get("label", ""))
+    return Result(record["experiment"], record["config"], entry.arrays, findings, source, label)
 
 
 def _list(names: Mapping[str, Any]) -> str:

@@ -42,25 +42,28 @@ def draw(
     import figures
 
     known = [figures.get(name) for name in only or figures.names()]
-    wanted = [figure for figure in known if figure.result in results]
+    wanted = [
+        (figure, result)
+        for figure in known
+        for result in results.values()
+        if figure.result == result.experiment
+    ]
     if not wanted:
         return Drawn()
     from figures import rendering
 
     drawn = Drawn()
     with reporter.task("drawing figures", total=len(wanted)) as advance:
-        for figure in wanted:
+        for figure, result in wanted:
             try:
-                drawn.files.extend(
-                    rendering.render(figure.name, results[figure.result], out / "figures", formats)
-                )
+                drawn.files.extend(rendering.render(figure.name, result, out / "figures", formats))
             except OSError:
                 raise
             except Exception as error:
                 if debugging():
                     raise
                 why = f"{type(error).__name__}: {describe(error)}"
-                drawn.failed.append(f"figure {figure.name} of {figure.result}: {why}")
+                drawn.failed.append(f"figure {figure.name} of {result.name}: {why}")
             advance()
     return drawn
 

@@ -13,9 +13,10 @@ from markupsafe import Markup
 
 import figures
 from figures import rendering
+from figures.report.comparison import tables_of
 from figures.report.sections import SECTIONS, Mark, mark, section
 from figures.report.tables import Table
-from sims.results import Finding, Result
+from sims.results import Finding, Result, command_for
 
 TITLE = "What distillation does to a model"
 HEADLINE = "eigen_slice"
@@ -73,6 +74,7 @@ class Part:
     leading: tuple[Words, ...] = ()
     provenance: str = ""
     config: str = ""
+    tables: tuple[tuple[str, str], ...] = ()
 
 
 def write(
@@ -84,21 +86,21 @@ def write(
     """Write ``folder/index.html``, whole or not at all.
 
     Args:
-        results: Stored results, at most one of each experiment. Experiments of which there is none
-            are named as not run; the report can be written from no result at all.
+        results: Stored results, at most one of each experiment and label. Experiments of which
+            there is none are named as not run; the report can be written from no result at all.
         folder: Made if it is not there.
-        drawings: Figures already drawn as SVG from these same results, by name; the others are
-            drawn here.
+        drawings: Figures already drawn as SVG from these same results, by the name of their file;
+            the others are drawn here.
 
     Raises:
-        ValueError: If there are two results of one experiment.
+        ValueError: If there are two results of one experiment with one label.
     """
     by_name: dict[str, Result] = {}
     for result in results:
-        if result.experiment in by_name:
-            msg = f"results must hold one of each experiment, got two of {result.experiment}"
+        if result.name in by_name:
+            msg = f"results must hold one of each experiment, got two of {result.name}"
             raise ValueError(msg)
-        by_name[result.experiment] = result
+        by_name[result.name] = result
     html = page(by_name, drawings or {})
     return rendering.write_whole(Path(folder) / "index.html", html.encode())
 
@@ -125,10 +127,15 @@ def page(results: Mapping[str, Result], drawings: Mapping[str, Path]) -> str:
 
 
 def _part(name: str, result: Result | None, drawings: Mapping[str, Path]) -> Part:
-    words = section(name)
-    part = Part(f"experiment-{name}", name, words.title, words.question)
+    words = section(name if result is None else result.experiment)
+    part = Part(f"experiment-{name}", command_for(name), words.title, words.question)
     if result is None:
         return part
+    if result.label:
+        part = replace(part, title=f"{words.title}: {result.label}")
+    drawn = [
+        (figure, figures.stem(figure.name, result)) for figure in figures.of(result.experiment)
+    ]
     findings = tuple(_words(finding) for finding in result.findings)
     return replace(
         part,
@@ -136,10 +143,19 @@ def _part(name: str, result: Result | None, drawings: Mapping[str, Path]) -> Par
         findings=findings,
         leading=tuple(_words(finding) for finding in result.headlines),
         tally=_counts(findings),
-        pictures=tuple(_picture(f, result, drawings.get(f.name)) for f in figures.of(name)),
+        pictures=tuple(_picture(f, stem, result, drawings.get(stem)) for f, stem in drawn),
+        tables=_tables(result),
         provenance=_table(result.provenance),
         config=_table(result.config),
     )
+
+
+def _tables(result: Result) -> tuple[tuple[str, str], ...]:
+    """Titles and tables of a result; none where it is too old to hold what they show."""
+    try:
+        return tuple((title, table.html()) for title, table in tables_of(result))
+    except (KeyError, ValueError):
+        return ()
 
 
 def _without(part: Part, headline: Picture) -> Part:
@@ -158,7 +174,7 @@ def _words(finding: Finding) -> Words:
     return Words(finding.text, mark(holds=finding.holds), numbers)
 
 
-def _picture(figure: figures.Figure, result: Result, drawn: Path | None) -> Picture:
+def _picture(figure: figures.Figure, stem: str, result: Result, drawn: Path | None) -> Picture:
     data, problem = b"", ""
     width, height = 0.0, 0.0
     caption = ""
@@ -174,7 +190,7 @@ def _picture(figure: figures.Figure, result: Result, drawn: Path | None) -> Pict
         problem = f"{type(error).__name__}: {error}"
     coded = base64.b64encode(data).decode() if data else ""
     return Picture(
-        name=figure.name,
+        name=stem,
         title=figure.title,
         alt=figure.alt,
         caption=caption,

@@ -59,6 +59,18 @@ SECTIONS: dict[str, Section] = {
     ),
 }
 
+# Told after those, and only where there is a result: they are made of the user's own data.
+OWN: dict[str, Section] = {
+    "comparison": Section(
+        "Your networks",
+        "A student of yours beside its teacher, sample by sample, from the logits of both. How "
+        "sure is the student where its teacher is unsure, and where it is sure? Do they err on the "
+        "same samples, and can their probabilities be trusted? A slope above 1 where the teacher "
+        "is least sure means that the student exaggerates; it has to be read beside that of a "
+        "control trained without the teacher.",
+    ),
+}
+
 HOLDS = Mark("holds", "✓", "Holds")
 FAILS = Mark("fails", "✗", "Does not hold")
 OBSERVED = Mark("observed", "○", "Observed")
@@ -71,7 +83,7 @@ def section(experiment: str) -> Section:
         >>> section("loss_landscape").title
         'Loss landscape'
     """
-    known = SECTIONS.get(experiment)
+    known = SECTIONS.get(experiment) or OWN.get(experiment)
     return known or Section(experiment.replace("_", " ").capitalize(), "")
 
 

@@ -34,8 +34,9 @@ def main(arguments: Sequence[str]) -> int:
     needed = {name: figures.get(name).result for name in given.names}  # an unknown one stops here
     out = options.out_folder(given.out, write=False)
     found = results.latest(out)
+    made = {result.experiment for result in found.values()}
     for experiment in needed.values():
-        if experiment not in found:
+        if experiment not in made:
             results.load(out, experiment)  # says what to run
     if not found:
         msg = f"no results under {out / 'results'}; run `stillroom demo` or `stillroom sim NAME`"

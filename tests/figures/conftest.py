@@ -2,16 +2,29 @@
 
 from importlib import import_module
 
+import numpy as np
 import pytest
 
 import figures
 from figures import rendering
+from sims.comparison import compare
 from sims.context import Context
 from sims.results import Finding, Result
 
+OWN = "comparison"  # of the user's own networks: no experiment
+
 
 def drawn_experiments():
-    return sorted({figures.get(name).result for name in figures.names()})
+    return sorted({figures.get(name).result for name in figures.names()} - {OWN})
+
+
+def two_networks(samples=400, classes=5):
+    """Logits of a teacher, its student and a control, and the true classes."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, classes, samples)
+    teacher = rng.standard_normal((samples, classes)) + 2 * np.eye(classes)[labels]
+    student, control = rng.standard_normal((2, samples, classes))
+    return teacher, 1.3 * teacher + 0.5 * student, teacher + 0.8 * control, labels
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +35,8 @@ def stored():
         for name in drawn_experiments():
             module = import_module(f"sims.experiments.{name}")
             made[name] = module.run(module.Config.smoke(), context)
+    teacher, student, control, labels = two_networks()
+    made[OWN] = compare(teacher, student, labels, control=control)
     return made
 
 

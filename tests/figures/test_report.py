@@ -157,7 +157,7 @@ def test_a_figure_that_can_not_be_drawn_leaves_the_rest(stored, tmp_path, name):
     broken = replace(stored[experiment], arrays={})
     text = page.page({experiment: broken}, {})
     assert "could not be drawn" in text
-    assert figures.get(name).title in text
+    assert figures.get(name).title in unescape(text)
 
 
 def test_two_results_of_one_experiment_are_refused(make_result, tmp_path):
