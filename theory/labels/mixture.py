@@ -194,7 +194,7 @@ def bayes_accuracy(
     one of the classes is guessed: they count once in the sum, and K stays.
 
     See `theory.labels.cells.cell_masses` for how exact it is: to rounding for two and three
-    distinct means and for means on a line, to about 1e-6 for ten and 1e-4 for a hundred.
+    distinct means and for means on a line, to about 1e-6 for ten and 5e-5 for a hundred.
 
     Args:
         means: Class means, shape (K, D), K >= 2.
@@ -243,10 +243,11 @@ def _deviation(sigma: float | None, variance: float | None) -> float:
 def _deficits(x: Array, mu: Array, scale: float) -> Array:
     """By how much each log-probability lies below the largest of its row: numbers >= 0, or inf.
 
-    Inputs and means are centered on the means and measured in a power of two of their size, so
-    that neither a common shift nor very large or small numbers cost digits.
+    Inputs and means are centered and measured in a power of two of their size, so that neither a
+    common shift nor very large or small numbers cost digits. The middle of the range is a short
+    number where the means are: ties stay ties.
     """
-    middle = mu.mean(axis=0)
+    middle = (mu.min(axis=0) + mu.max(axis=0)) / 2
     with np.errstate(under="ignore", over="ignore"):
         point, center = x - middle, mu - middle
         unit = _power_below(np.abs(center).max())
