@@ -118,6 +118,13 @@ def test_fast_pair_statistics_equal_plain_functions(name, function):
     assert fast.n == 9
 
 
+def test_median_of_an_even_number_of_pairs_lies_between_the_middle_two():
+    values = np.zeros((4, 4))
+    values[np.triu_indices(4, 1)] = [1.0, 2.0, 3.0, 7.0, 8.0, 9.0]
+    got = node_bootstrap_interval(values, "median", rng=np.random.default_rng(0), resamples=50)
+    assert got.estimate == 5.0
+
+
 def test_pairs_of_a_node_with_itself_are_never_formed():
     values = np.full((4, 4), np.nan)
     values[np.triu_indices(4, 1)] = 1.0
