@@ -10,7 +10,7 @@ where :math:`u_m = z_m - \bar z`, whose mean over the models is 0, and :math:`\d
 :math:`u_m` less its mean under :math:`\bar y`. No term is negative, so that nothing cancels.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,22 +90,22 @@ class Ensemble:
 
     def mean_cost(self) -> Array:
         """Mean surprisal over the models, shape ``(..., classes)``; inf where one has p = 0."""
-        total = np.zeros(self.logits.shape[1:])
-        for z, weight in self._counted():
-            total += weight * surprisal(z)
-        return total
+        return self._mean_of(surprisal)
 
     def geometric_cost(self) -> Array:
         """Surprisal of the geometric mean, shape ``(..., classes)``."""
-        total = np.zeros(self.logits.shape[1:])
-        for z, weight in self._counted():
-            total += weight * (z - z.max(axis=-1, keepdims=True))
-        return surprisal(total)
+        return surprisal(self._mean_of(lambda z: z - z.max(axis=-1, keepdims=True)))
 
-    def _counted(self) -> Iterator[tuple[Array, float]]:
-        """Models that count, with their shares: nothing times infinity is nothing."""
-        pairs = zip(self.logits, self.weights.tolist(), strict=True)
-        return ((z, weight) for z, weight in pairs if weight > 0)
+    def _mean_of(self, f: Callable[[Array], Array]) -> Array:
+        """Mean of a function of the logits over the models that count, some at a time."""
+        used = self.weights > 0
+        models, shares_used = self.logits[used], self.weights[used]
+        step = max(1, _BLOCK // models[0].size)
+        total = np.zeros(models.shape[1:])
+        for start in range(0, len(models), step):
+            some = slice(start, start + step)
+            total += np.tensordot(shares_used[some], f(models[some]), axes=1)
+        return total
 
     def variance(self) -> Array:
         """-ln Z >= 0, one number a row."""
@@ -191,25 +191,23 @@ def _jensen(base: Array, x: Array, weights: Array, first: Index) -> Array:
         weights: Shares of the models.
         first: A class that is likely under the geometric mean, shape (rows, 1).
     """
+    x, weights = x[weights > 0], weights[weights > 0]
     center = _mean(weights, x)
-    mean = base - np.take_along_axis(base, first, axis=-1) + center
-    log_p = -surprisal(mean)
+    log_p = -surprisal(base - np.take_along_axis(base, first, axis=-1) + center)
     p = np.exp(log_p)
-    total = np.zeros(len(base))
-    for model, weight in zip(x, weights, strict=True):
-        if weight > 0:
-            u = np.where(np.isfinite(center), model - center, 0.0)
-            # what one class too many would take from the sum where it is all but certain
-            delta = u - (p * u).sum(axis=-1, keepdims=True)
-            total += weight * (log_mean_exp(p, log_p, delta) + _outside(base + model, center))
-    return total
+    u = np.where(np.isfinite(center), x - center, 0.0)
+    # u is 0 at a likely class, so that its mean is a sum over the others: nothing of it is lost
+    # where that class is all but certain
+    delta = u - (p * u).sum(axis=-1, keepdims=True)
+    gaps = log_mean_exp(p, np.broadcast_to(log_p, delta.shape), delta) + _outside(base + x, center)
+    return np.asarray(weights @ gaps)
 
 
 def _outside(z: Array, center: Array) -> Array:
     """-ln of the probability that a model gives to what the geometric mean admits."""
     admitted = np.isfinite(center)
     if admitted.all():
-        return np.zeros(len(z))
+        return np.zeros(z.shape[:-1])
     inside = np.logaddexp.reduce(np.where(admitted, z, -np.inf), axis=-1)
     beyond = np.logaddexp.reduce(np.where(admitted, -np.inf, z), axis=-1)
     return np.asarray(np.logaddexp(0.0, beyond - inside))
