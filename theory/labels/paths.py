@@ -55,7 +55,8 @@ def base_difficulty(labels: ArrayLike, truth: ArrayLike) -> Array:
 
     Args:
         labels: Classes, integers that broadcast against the leading axes of ``truth``; or rows of
-            as many axes and classes as ``truth`` (one-hot or any other target).
+            as many axes and classes as ``truth`` (one-hot or any other target; K numbers beside
+            one posterior are a row).
         truth: Posterior :math:`p^*`, shape ``(..., classes)``.
 
     Raises:
