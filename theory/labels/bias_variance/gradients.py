@@ -10,6 +10,8 @@ With :math:`L_{ce} = -\ln s_1(y)` and :math:`L_{kd} = -\tau^2 \sum_k t_\tau \ln 
 A sample is a regularization sample where :math:`|b| > |a|` [Zhou et al. 2021, section 3.2].
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -29,6 +31,9 @@ CRITERIA = ("abs", "signed", "tau1")
 """What makes a regularization sample: see `regularization_samples`."""
 
 Mask = NDArray[np.bool_]
+Labels = NDArray[np.intp]
+
+_BLOCK = 50_000  # numbers of one block of rows
 
 
 @states(
@@ -69,7 +74,7 @@ def label_gradients(
     """
     tau = checks.temperature("temperature", temperature)
     z, v, y = network_pair(student_logits, teacher_logits, label)
-    a, b, _ = _gradients(z, v, y, tau)
+    a, b, _ = _by_rows(lambda s, t, k: _gradients(s, t, k, tau), z, v, y)
     return a[()], b[()]
 
 
@@ -120,13 +125,8 @@ def regularization_samples(
     tau = checks.temperature("temperature", temperature)
     checks.choice("criterion", criterion, CRITERIA)
     z, v, y = network_pair(student_logits, teacher_logits, labels)
-    gap = _gap(z, v, y, 1.0 if criterion == "tau1" else tau)
-    ahead: Mask = gap.sign > 0
-    if criterion == "abs":
-        # in logarithms: both sides may be smaller than any float
-        doubt = log_others(log_softmax(z), y)
-        ahead = ahead | ((gap.sign < 0) & (np.log(tau) + gap.log > np.log(2.0) + doubt))
-    return ahead[()]
+    (found,) = _by_rows(lambda s, t, k: (_counted(s, t, k, tau, criterion),), z, v, y)
+    return found.astype(np.bool_)[()]
 
 
 def same_sign_samples(
@@ -145,7 +145,7 @@ def same_sign_samples(
     """
     tau = checks.temperature("temperature", temperature)
     z, v, y = network_pair(student_logits, teacher_logits, labels)
-    _, b, doubt = _gradients(z, v, y, tau)
+    _, b, doubt = _by_rows(lambda s, t, k: _gradients(s, t, k, tau), z, v, y)
     same: Mask = (b < 0) & (doubt > -np.inf)
     return same[()]
 
@@ -167,7 +167,32 @@ def same_sign_share(
     return float(checks.samples("labels", same.astype(np.float64)).mean())
 
 
-def _gradients(z: Array, v: Array, y: NDArray[np.intp], tau: float) -> tuple[Array, Array, Array]:
+def _by_rows(
+    f: Callable[[Array, Array, Labels], tuple[Array | Mask, ...]], z: Array, v: Array, y: Labels
+) -> tuple[Array, ...]:
+    """``f`` of logits (n, classes) and labels (n,), on blocks that stay in the cache."""
+    classes, shape = z.shape[-1], y.shape
+    z, v, y = z.reshape(-1, classes), v.reshape(-1, classes), y.reshape(-1)
+    step = max(1, _BLOCK // classes)
+    parts = [
+        f(z[start : start + step], v[start : start + step], y[start : start + step])
+        for start in range(0, max(len(y), 1), step)
+    ]
+    return tuple(np.concatenate(part).reshape(shape) for part in zip(*parts, strict=True))
+
+
+def _counted(z: Array, v: Array, y: Labels, tau: float, criterion: str) -> Mask:
+    """Which rows are regularization samples."""
+    gap = _gap(z, v, y, 1.0 if criterion == "tau1" else tau)
+    ahead: Mask = gap.sign > 0
+    if criterion == "abs":
+        # in logarithms: both sides may be smaller than any float
+        doubt = log_others(log_softmax(z), y)
+        ahead = ahead | ((gap.sign < 0) & (np.log(tau) + gap.log > np.log(2.0) + doubt))
+    return ahead
+
+
+def _gradients(z: Array, v: Array, y: Labels, tau: float) -> tuple[Array, Array, Array]:
     """The gradients a and b, and ln |a|."""
     log_one, log_s, log_t = log_softmax(z), log_softmax(z, tau), log_softmax(v, tau)
     log_doubt = log_others(log_one, y)
@@ -185,7 +210,7 @@ def _gradients(z: Array, v: Array, y: NDArray[np.intp], tau: float) -> tuple[Arr
     return -doubt, np.where(better, around_gap, around_doubts), log_doubt
 
 
-def _gap(z: Array, v: Array, y: NDArray[np.intp], tau: float) -> Signed:
+def _gap(z: Array, v: Array, y: Labels, tau: float) -> Signed:
     """Student less teacher at the label."""
     with np.errstate(over="ignore", under="ignore"):
         x = relative_difference(z, v, y) / tau

@@ -175,6 +175,17 @@ def test_counts_are_those_of_the_definition():
         assert same_sign_share(z, v, y, tau) == np.mean((a < 0) & (b < 0))
 
 
+def test_blocks_do_not_show(monkeypatch):
+    rng = np.random.default_rng(5)
+    z, v = 3 * rng.standard_normal((2, 6, 5, 4))
+    y = rng.integers(0, 4, (6, 5))
+    whole = [*label_gradients(z, v, y, 4.0), regularization_samples(z, v, y, 4.0)]
+    monkeypatch.setattr("theory.labels.bias_variance.gradients._BLOCK", 9)
+    parts = [*label_gradients(z, v, y, 4.0), regularization_samples(z, v, y, 4.0)]
+    for one, other in zip(whole, parts, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_arrays_of_any_shape():
     rng = np.random.default_rng(3)
     z, v = rng.standard_normal((4, 5, 3)), rng.standard_normal((5, 3))
