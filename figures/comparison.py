@@ -88,6 +88,7 @@ def _confidence(result: Result, panel: Axes, suffix: str, what: str) -> None:
     panel.set_aspect("equal")
     for axis in (panel.xaxis, panel.yaxis):
         axis.set_major_locator(MaxNLocator(5))
+    panel.ticklabel_format(useOffset=False, style="plain")
     panel.axline((low, low), slope=1, **style.reference(zorder=2.5))
     for line in result.array(f"lines{suffix}"):
         if np.isfinite(line).all():
@@ -118,16 +119,17 @@ def _slope(result: Result, name: str, words: str) -> str:
 
 def _points(result: Result, panel: Axes, suffix: str) -> None:
     both, wrong = result.array(f"points{suffix}"), result.array(f"wrong{suffix}")
-    size = 3.2 if both.shape[1] > 100 else 4.5
+    many = both.shape[1] > 100
+    size, layer = (3.2, 2.6) if many else (4.5, 3.5)  # a few points stand before the lines
     panel.plot(
         *both[:, ~wrong], linestyle="none", marker="o", markersize=size, alpha=0.6,
-        color=style.TEACHER.color, markeredgewidth=0, label="both right", zorder=3.5,
+        color=style.TEACHER.color, markeredgewidth=0, label="both right", zorder=layer,
     )  # fmt: skip
     if wrong.any():
         panel.plot(
             *both[:, wrong], linestyle="none", marker="x", markersize=size + 1,
             color=style.WRONG_LABEL.color, markeredgewidth=1.1, label="one or both wrong",
-            zorder=3.6,
+            zorder=layer + 0.1,
         )  # fmt: skip
         panel.legend(loc="lower right", fontsize=7)
 

@@ -106,7 +106,7 @@ def _control(said: Said) -> Finding | None:
     }[holds]
     text = (
         f"The control has slope {_number(control.estimate)}{_ends(control)} on the same "
-        f"samples; the student's is larger by {_number(excess.estimate)}{_ends(excess)}: {says}."
+        f"samples; the student's less that is {_number(excess.estimate)}{_ends(excess)}: {says}."
     )
     return _finding(text, excess, holds=holds)
 

@@ -203,7 +203,8 @@ def _refuse_shifted(found: Networks) -> None:
         gap = predicted - found.labels[seed, rows]
         right += [(gap == shift).sum() for shift in (0, -1, 1)]
     share = right / found.labels.size
-    room = found.labels.min() > 0, found.labels.max() < found.shape[2] - 1
+    low, high = found.labels.min(), found.labels.max()
+    room = 0 < low < high, low < high < found.shape[2] - 1
     for column, change, fits in ((1, "- 1", room[0]), (2, "+ 1", room[1])):
         if fits and share[column] > 0.2 and share[0] < 0.2 * share[column]:
             msg = (

@@ -12,6 +12,7 @@ from theory.labels.confidence.slopes import in_order
 SIDES = ("bottom", "top")
 FEW = 1_500  # points up to which every one is drawn
 _ACROSS = 44  # hexagons across a panel
+_NARROWEST = 0.02  # log-odds across a panel
 _BUDGET = 100_000_000  # numbers drawn for a bootstrap
 _FEWEST_RESAMPLES = 200
 _FEWEST_POINTS = 5  # selected, for an interval
@@ -122,7 +123,8 @@ def _range(x: Floats, y: Floats) -> tuple[float, float]:
         inner_low, inner_high = np.quantile(both, [0.002, 0.998])
         room = inner_high - inner_low
         low, high = max(low, inner_low - room), min(high, inner_high + room)
-    room = 0.03 * (high - low) or 1.0
+    # log-odds that differ by less are the same to a reader
+    room = max(0.03 * (high - low), (_NARROWEST - (high - low)) / 2)
     return low - room, high + room
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 _SAVE = 'np.save("logits.npy", logits)'
 _TORCH = "save it from PyTorch by np.save(FILE, logits.detach().cpu().numpy())"
+_MAGIC = b"\x93NUMPY"
 _LOGITS, _LABELS = "logits", "labels"
 
 
@@ -68,41 +69,46 @@ def _arrays(path: Path, what: str) -> dict[str, NDArray[Any]]:
         why = "is a folder" if path.is_dir() else "is not there"
         msg = f"{what} must be an npy or npz file, but {path} {why}"
         raise ValueError(msg)
+    with path.open("rb") as file:
+        numpys = file.read(len(_MAGIC)) == _MAGIC
+    zipped = zipfile.is_zipfile(path)
+    if not numpys and not zipped:
+        hint = _TORCH if path.suffix in (".pt", ".pth", ".bin") else f"write it by {_SAVE}"
+        msg = f"{what} must be an npy or npz file, but {path} is none; {hint}"
+        raise ValueError(msg)
     try:
-        if zipfile.is_zipfile(path):
-            return _members(path, what)
+        if zipped:
+            return _members(path)
         return {_LOGITS: np.load(path, mmap_mode="r", allow_pickle=False)}
     except (ValueError, EOFError, OSError, zipfile.BadZipFile, KeyError) as error:
-        if str(error).startswith(what):
-            raise
-        raise ValueError(_unreadable(path, what, error)) from error
+        if isinstance(error, _NoArray):
+            msg = f"{what} {path} {error}"
+        elif "allow_pickle" in str(error) or "Python objects" in str(error):
+            msg = (
+                f"{what} must be an npy or npz file, but {path} holds Python objects, which are "
+                f"not unpickled; save a plain array by {_SAVE}"
+            )
+        else:
+            msg = f"{what} must be an npy or npz file, but {path} cannot be read ({error})"
+        raise ValueError(msg) from error
 
 
-def _members(path: Path, what: str) -> dict[str, NDArray[Any]]:
+class _NoArray(ValueError):
+    """An archive without arrays."""
+
+
+def _members(path: Path) -> dict[str, NDArray[Any]]:
+    """Those of the arrays of an npz file that may be wanted."""
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
     arrays = [name.removesuffix(".npy") for name in names if name.endswith(".npy")]
     if not arrays:
         hint = f"; {_TORCH}" if any(name.endswith("data.pkl") for name in names) else ""
-        msg = f"{what} {path} must hold an array, but there is none in it{hint}"
-        raise ValueError(msg)
-    wanted = arrays if len(arrays) == 1 else [n for n in arrays if n in (_LOGITS, _LABELS)]
-    if len(arrays) == 2 and wanted == [_LABELS]:
-        wanted = arrays
+        msg = f"must hold an array, but there is none in it{hint}"
+        raise _NoArray(msg)
+    wanted = {name for name in arrays if name in (_LOGITS, _LABELS)}
+    if len(arrays) == 1 or (_LOGITS not in wanted and len(set(arrays) - wanted) == 1):
+        wanted = set(arrays)
     with np.load(path, allow_pickle=False) as held:
-        found = {name: held[name] for name in wanted}
-    # the names alone of what is not wanted, for the message
-    return found or {name: np.empty(0) for name in arrays}
-
-
-def _unreadable(path: Path, what: str, error: Exception) -> str:
-    with path.open("rb") as file:
-        numpys = file.read(6) == b"\x93NUMPY"
-    if "allow_pickle" in str(error) or "Python objects" in str(error):
-        why = f"holds Python objects, which are not unpickled; save a plain array by {_SAVE}"
-    elif numpys or zipfile.is_zipfile(path):
-        why = f"cannot be read ({error})"
-    else:
-        hint = _TORCH if path.suffix in (".pt", ".pth", ".bin") else f"write it by {_SAVE}"
-        why = f"is none; {hint}"
-    return f"{what} must be an npy or npz file, but {path} {why}"
+        # of what is not wanted the name alone, for the message
+        return {name: held[name] if name in wanted else np.empty(0) for name in arrays}
