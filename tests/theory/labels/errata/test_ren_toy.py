@@ -295,7 +295,7 @@ def test_r16_the_order_of_methods_appears_in_the_last_epoch(seed):
     Over eight draws (seeds 10 to 17) it gains 0.1 points on one-hot labels when stopped early, from
     -0.2 to 0.3, and 0.9 points in the last epoch, from 0.6 to 1.3.
     """
-    toy, accuracy, chosen, _ = students(seed)
+    _, accuracy, chosen, _ = students(seed)
     oht, ls, gt, kd, eskd = range(5)
     stopped = accuracy[chosen, range(5)]
     others = stopped[[oht, ls, kd, eskd]]
