@@ -70,11 +70,11 @@ def test_the_temperature_has_the_mass_and_is_the_last_to(seed, k, share, scale):
     assume(top > 1 / k + 0.02)
     mass = 1 / k + share * (top - 1 / k)
     temperature = s.temperature_for_mass(z, y, mass)
-    assert s.mean_label_mass(z, y, temperature) == pytest.approx(mass, rel=1e-9)
+    assert s.mean_label_mass(z, y, temperature) == pytest.approx(mass, rel=1e-9, abs=0)
     for t in temperature * np.geomspace(1.01, 1e6, 50):
         assert s.mean_label_mass(z, y, float(t)) < mass
     # what is matched is independent of the units of the logits
-    assert s.temperature_for_mass(7 * z, y, mass) == pytest.approx(7 * temperature, rel=1e-9)
+    assert s.temperature_for_mass(7 * z, y, mass) == pytest.approx(7 * temperature, rel=1e-9, abs=0)
 
 
 def test_a_mass_next_to_the_largest_is_found_and_one_beyond_refused_by_name():
@@ -86,7 +86,7 @@ def test_a_mass_next_to_the_largest_is_found_and_one_beyond_refused_by_name():
     assert 0.8 < most < 0.9
     assert 0.1 < where < 1
     found = s.temperature_for_mass(z, y, most - 1e-9)
-    assert found == pytest.approx(where, rel=1e-2)
+    assert found == pytest.approx(where, rel=1e-2, abs=0)
     assert found > where
     with pytest.raises(ValueError, match=r"at most 0\.86118\d* \(at temperature 0\.5"):
         s.temperature_for_mass(z, y, most + 1e-6)
@@ -94,10 +94,12 @@ def test_a_mass_next_to_the_largest_is_found_and_one_beyond_refused_by_name():
 
 def test_masses_near_the_ends():
     z, y = [[np.log(9.0), 0.0]], [0]
-    assert s.temperature_for_mass(z, y, 0.75) == pytest.approx(2.0, rel=1e-12)
-    assert s.temperature_for_mass(z, y, 0.5 + 1e-9) == pytest.approx(np.log(9) / 4e-9, rel=1e-6)
+    assert s.temperature_for_mass(z, y, 0.75) == pytest.approx(2.0, rel=1e-12, abs=0)
+    assert s.temperature_for_mass(z, y, 0.5 + 1e-9) == pytest.approx(
+        np.log(9) / 4e-9, rel=1e-6, abs=0
+    )
     assert s.temperature_for_mass(z, y, 1 - 1e-9) == pytest.approx(
-        np.log(9) / np.log(1e9 - 1), rel=1e-7
+        np.log(9) / np.log(1e9 - 1), rel=1e-7, abs=0
     )
     # saturated at every ordinary temperature
     assert s.temperature_for_mass([[1e6, 0.0]], [0], 0.75) == pytest.approx(1e6 / np.log(3))

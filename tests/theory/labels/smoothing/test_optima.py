@@ -52,17 +52,17 @@ def test_the_gradient_vanishes_at_the_optimum(weight, k, tau, factor, share):
         with mp.workdps(30):
             want = mp_tail(mp.mpf(weight), k, mp.mpf(tau), factor, mp.mpf(g), logit)
             assert relative_error(rest, want / (1 + want)) < 1e-11
-        assert back == pytest.approx(weight, rel=1e-14 * (10 + abs(logit) / (logit - alone)))
+        assert back == pytest.approx(weight, rel=1e-14 * (10 + abs(logit) / (logit - alone)), abs=0)
 
 
 @given(powers_of_ten(-12, 0), classes)
 def test_at_temperature_one_it_is_label_smoothing(weight, k):
     for factor in POWER:
         got = s.lsrkd_optimum(weight, k, 1.0, factor=factor, complement=True)
-        assert got == pytest.approx(s.convert_smoothing(weight, k), rel=1e-12)
+        assert got == pytest.approx(s.convert_smoothing(weight, k), rel=1e-12, abs=0)
     g = 1 / k + 0.3 * (1 - 1 / k)
     mass = s.lsrkd_optimum(weight, k, 1.0, teacher_mass=g)
-    assert mass == pytest.approx(1 - weight + weight * g, rel=1e-13)
+    assert mass == pytest.approx(1 - weight + weight * g, rel=1e-13, abs=0)
 
 
 @given(powers_of_ten(-4, -0.05), powers_of_ten(-4, -0.05), classes, st.floats(1, 20), factors)
@@ -93,7 +93,7 @@ def test_ends_of_the_range():
     # alone, a corrected teacher at temperature 3 ends at its mass to the third power
     g = 0.3
     want = g**3 / (g**3 + 9 * (0.7 / 9) ** 3)
-    assert s.lsrkd_optimum(1.0, 10, 3.0, teacher_mass=g) == pytest.approx(want, rel=1e-13)
+    assert s.lsrkd_optimum(1.0, 10, 3.0, teacher_mass=g) == pytest.approx(want, rel=1e-13, abs=0)
     assert s.lsrkd_weight_for_mass([1.0, 0.1], 10).tolist() == [0.0, 1.0]
     assert s.lsrkd_optimum(np.full((2, 1), 0.1), 10, [1.0, 2.0, 3.0]).shape == (2, 3)
 

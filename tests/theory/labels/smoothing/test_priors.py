@@ -110,8 +110,8 @@ def test_p54_map_distillation_is_weighted_distillation(seed, k, beta, tau, cente
     if gamma == 1.0:
         prior = s.map_distillation(f, beta, tau, center=center)
         total = (alpha - 1).sum()  # beta S, less what alpha rounds away
-        assert prior.weight == pytest.approx(1 + total, rel=1e-12)
-        assert prior.label_share == pytest.approx(1 / prior.weight, rel=1e-13)
+        assert prior.weight == pytest.approx(1 + total, rel=1e-12, abs=0)
+        assert prior.label_share == pytest.approx(1 / prior.weight, rel=1e-13, abs=0)
         assert prior.label_share + prior.teacher_share == pytest.approx(1, abs=1e-14)
         soft = tempered_cross_entropy(z, softmax(f, tau)).value
         mixed = prior.label_share * one_hot(z, y).value + prior.teacher_share * soft
@@ -122,11 +122,13 @@ def test_p54_map_distillation_is_weighted_distillation(seed, k, beta, tau, cente
 def test_a_hot_teacher_is_label_smoothing(seed, k, beta):
     f = np.random.default_rng(seed).standard_normal(k)
     prior = s.map_distillation(f, beta, 1e12)
-    assert prior.label_share == pytest.approx(1 - s.smoothing_from_beta(k * beta, k), rel=1e-10)
+    assert prior.label_share == pytest.approx(
+        1 - s.smoothing_from_beta(k * beta, k), rel=1e-10, abs=0
+    )
     np.testing.assert_allclose(prior.teacher, 1 / k, rtol=1e-10)
     # and gamma above 1 is smoothing outright
     alone = s.map_distillation(f, 0.0, gamma=1 + beta / k)
-    assert alone.uniform_share == pytest.approx(s.smoothing_from_beta(beta, k), rel=1e-12)
+    assert alone.uniform_share == pytest.approx(s.smoothing_from_beta(beta, k), rel=1e-12, abs=0)
     assert alone.teacher_share == 0.0
 
 
