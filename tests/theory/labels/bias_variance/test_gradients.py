@@ -145,14 +145,22 @@ def test_a_sure_student_is_a_regularization_sample_unless_matched():
     student, teacher = [60.0, 0.0], [50.0, 0.0]
     assert 1 - softmax(student)[0] == 0
     a, b = label_gradients(student, teacher, 0, 1.0)
-    assert a == pytest.approx(-np.exp(-60), rel=1e-14)
-    assert b == pytest.approx(np.exp(-50), rel=1e-14)
+    assert a == pytest.approx(-np.exp(-60), rel=1e-13, abs=0)
+    assert b == pytest.approx(np.exp(-50), rel=1e-13, abs=0)
     assert regularization_samples(student, teacher, 0, 1.0)
     assert not regularization_samples(teacher, student, 0, 1.0)
     # where nothing is left of either as a float, the logits still tell
     assert regularization_samples([2000.0, 0.0], [1999.0, 0.0], 0, 4.0, "signed")
     assert not regularization_samples([-2000.0, 0.0], [-1999.0, 0.0], 0, 1.0)
     assert regularization_samples([-1999.0, 0.0], [-2000.0, 0.0], 0, 1.0)
+
+
+def test_each_form_of_what_the_teacher_adds_is_needed():
+    """One loses all digits where the other is exact."""
+    _, b = label_gradients([0.0, 0.0], [60.0, 0.0], 0, 1.0)
+    assert b == pytest.approx(np.exp(-60.0), rel=1e-13, abs=0)
+    _, b = label_gradients([60.0, 0.0], [60.0, 0.0], 0, 20.0)
+    assert b == pytest.approx(np.exp(-60.0), rel=1e-13, abs=0)
 
 
 @pytest.mark.parametrize("criterion", ["abs", "signed", "tau1"])
@@ -212,7 +220,7 @@ def test_p47_weights_of_the_exponential_form(student, teacher, more):
 
     found = weight(student, teacher)
     assert 0 <= found <= 1
-    assert found == pytest.approx(-np.expm1(-student / teacher), rel=1e-12)
+    assert found == pytest.approx(-np.expm1(-student / teacher), rel=1e-12, abs=0)
     assert weight(student * (1 + more), teacher) >= found * (1 - 1e-12)
     assert weight(student, teacher * (1 + more)) <= found * (1 + 1e-12)
 
