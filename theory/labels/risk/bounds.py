@@ -185,16 +185,7 @@ def risk_bounds(
         0.090 0.090 inf 1.0
     """
     p, first, second = pair(input_probabilities, target, truth)
-    checks.choice("constants", constants, ("published", "sharp"))
-    reach = width(loss_bound, constants, loss_range)
-    apart = distances(first, second)
-    mean = {name: mean_over(p, values) for name, values in apart.items()}
-    checks.broadcastable(loss_bound=reach, problems=np.asarray(mean["tv"]))
-    values = {
-        name: _value(reach, np.asarray(mean[what]), constant, power)
-        for name, (constant, what, power) in forms(constants, first.shape[-1]).items()
-    }
-    return made(constants, values)
+    return _bounds(p, distances(first, second), loss_bound, constants, loss_range, first.shape[-1])
 
 
 def random_target_bounds(
@@ -212,8 +203,8 @@ def random_target_bounds(
 
     The bias is that of the mean target, so the distance of that mean is what matters. Taken over
     the drawn targets themselves, as the distance between one-hot labels and posterior is when the
-    bound is read off for one-hot training, all bounds stay valid (they are convex) but do not
-    vanish where the bias is 0.
+    bound is read off for one-hot training, all bounds stay valid (as those of a space whose inputs
+    are pairs of input and target) but do not vanish where the bias is 0.
 
     Args:
         input_probabilities: p(x), shape ``(..., S)``.
@@ -243,21 +234,12 @@ def random_target_bounds(
         return risk_bounds(
             p, mean_target(drawn, share), second, loss_bound, constants, loss_range=loss_range
         )
-    repeated = np.broadcast_to(
-        second[..., None, :], np.broadcast_shapes(second[..., None, :].shape, drawn.shape)
-    )
-    together = np.broadcast_to(
-        p[..., None] * share, np.broadcast_shapes(p[..., None].shape, share.shape)
-    )
-    drawn = np.broadcast_to(drawn, (*together.shape, drawn.shape[-1]))
-    return risk_bounds(
-        together.reshape(*together.shape[:-2], -1),
-        drawn.reshape(*drawn.shape[:-3], -1, drawn.shape[-1]),
-        repeated.reshape(*repeated.shape[:-3], -1, drawn.shape[-1]),
-        loss_bound,
-        constants,
-        loss_range=loss_range,
-    )
+    apart = {
+        # given the input first: of a tiny chance twice the product may vanish, and with it an inf
+        name: np.asarray(mean_over(share, values))
+        for name, values in distances(drawn, second[..., None, :]).items()
+    }
+    return _bounds(p, apart, loss_bound, constants, loss_range, drawn.shape[-1])
 
 
 def drawn_targets(
@@ -288,6 +270,26 @@ def drawn_targets(
 def mean_target(drawn: Array, share: Array) -> Array:
     """Mean of the targets given the input."""
     return np.asarray((share[..., None] * drawn).sum(axis=-2))
+
+
+def _bounds(
+    p: Array,
+    apart: dict[str, Array],
+    loss_bound: ArrayLike,
+    constants: str,
+    loss_range: str,
+    classes: int,
+) -> PublishedBounds | SharpBounds:
+    """The bounds from the distances at each input."""
+    checks.choice("constants", constants, ("published", "sharp"))
+    reach = width(loss_bound, constants, loss_range)
+    mean = {name: np.asarray(mean_over(p, values)) for name, values in apart.items()}
+    checks.broadcastable(loss_bound=reach, problems=mean["tv"])
+    values = {
+        name: _value(reach, mean[what], constant, power)
+        for name, (constant, what, power) in forms(constants, classes).items()
+    }
+    return made(constants, values)
 
 
 def width(loss_bound: ArrayLike, constants: str, loss_range: str) -> Array:
