@@ -1,13 +1,14 @@
 """Scores of the networks of a comparison, each with an interval: rows of its tables."""
 
-from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sims.parts.comparison_samples import Network, Samples
 from sims.parts.comparison_slopes import SIDES, View
+from theory.labels import uncertainty
 from theory.labels.confidence import cross_entropy, over_seeds_interval
 from theory.statistics import Interval, proportion_interval, rank_correlation, t_interval
 
@@ -56,9 +57,9 @@ def of_networks(samples: Samples, level: float) -> dict[str, dict[str, Interval]
     return found
 
 
-def _by_role(samples: Samples) -> dict[str, dict[str, NDArray[np.generic]]]:
+def _by_role(samples: Samples) -> dict[str, dict[str, NDArray[Any]]]:
     networks = samples.networks
-    rows: dict[str, dict[str, NDArray[np.generic]]] = {}
+    rows: dict[str, dict[str, NDArray[Any]]] = {}
     if samples.labels is not None:
         rows["accuracy"] = {role: samples.right(role) for role in networks}
         rows["NLL (nats)"] = {
@@ -119,13 +120,13 @@ def divergence_by_confidence(samples: Samples, level: float) -> Floats:
     return np.array([[x[part].mean(), *row(t_interval(kl[part], level))] for part in parts])
 
 
-def by_class(samples: Samples, classes: int) -> dict[str, NDArray[np.generic]]:
+def by_class(samples: Samples, classes: int) -> dict[str, NDArray[Any]]:
     """Of every class: samples, mean gap of confidence, and accuracies (nan without labels)."""
     teacher, student = (samples.networks[role] for role in ("teacher", "student"))
     of = (teacher.prediction if samples.labels is None else samples.labels).ravel()
     counts = np.bincount(of, minlength=classes)
 
-    def mean(values: NDArray[np.generic]) -> Floats:
+    def mean(values: NDArray[Any]) -> Floats:
         total = np.bincount(of, weights=values.ravel().astype(np.float64), minlength=classes)
         with np.errstate(invalid="ignore"):
             return np.asarray(total / counts)
@@ -143,52 +144,28 @@ def by_class(samples: Samples, classes: int) -> dict[str, NDArray[np.generic]]:
 def reliability(network: Network, right: NDArray[np.bool_], bins: int, level: float) -> Floats:
     """Bins of equal width: samples, mean top probability, accuracy, its ends; (bins, 5).
 
-    A probability on the edge of two bins belongs to the lower one. Empty bins have nan.
+    Empty bins have nan.
     """
-    top, hit = network.top.ravel(), right.ravel()
-    place = np.searchsorted(np.linspace(0, 1, bins + 1), top, side="left") - 1
-    place = np.clip(place, 0, bins - 1)
-    counts = np.bincount(place, minlength=bins)
-    sums = [np.bincount(place, weights=v, minlength=bins) for v in (top, hit.astype(np.float64))]
-    rows: Iterable[tuple[float, ...]] = (
-        (n, a / n, *row(proportion_interval(int(b), int(n), level))) if n else (0.0, *[np.nan] * 4)
-        for n, a, b in zip(counts, *sums, strict=True)
-    )
-    return np.array([list(one) for one in rows], dtype=np.float64)
+    found = uncertainty.reliability(network.top.ravel(), right.ravel(), bins)
+    ends = [
+        row(proportion_interval(round(count * share), int(count), level)) if count else UNKNOWN
+        for count, share in zip(found.count, found.accuracy, strict=True)
+    ]
+    return np.column_stack([found.count, found.confidence, np.array(ends)])
 
 
 def calibration(samples: Samples, bins: int) -> dict[str, dict[str, float]]:
     """Expected calibration errors by name and role: the mean over seeds."""
-    names = {
-        "ECE, 10 bins": (10, False),
-        f"ECE, {bins} bins": (bins, False),
-        f"ECE, {bins} equal-count bins": (bins, True),
+    even, equal = uncertainty.expected_calibration_error, uncertainty.adaptive_calibration_error
+    kinds = {
+        "ECE, 10 bins": (even, 10),
+        f"ECE, {bins} bins": (even, bins),
+        f"ECE, {bins} equal-count bins": (equal, bins),
     }
-    return {
-        name: {
-            role: float(
-                np.mean(
-                    [
-                        _calibration_error(top, right, count, adaptive=adaptive)
-                        for top, right in zip(network.top, samples.right(role), strict=True)
-                    ]
-                )
-            )
-            for role, network in samples.networks.items()
-        }
-        for name, (count, adaptive) in names.items()
-    }
-
-
-def _calibration_error(
-    top: Floats, right: NDArray[np.bool_], bins: int, *, adaptive: bool
-) -> float:
-    order = np.argsort(top, kind="stable")
-    if adaptive:
-        place = np.empty(top.size, dtype=np.int64)
-        place[order] = np.arange(top.size) * bins // top.size
-    else:
-        place = np.searchsorted(np.linspace(0, 1, bins + 1), top, side="left") - 1
-    place = np.clip(place, 0, bins - 1)
-    gaps = np.bincount(place, weights=right - top, minlength=bins)
-    return float(np.abs(gaps).sum() / top.size)
+    found: dict[str, dict[str, float]] = {}
+    for name, (error, count) in kinds.items():
+        found[name] = {}
+        for role, network in samples.networks.items():
+            pairs = zip(network.top, samples.right(role), strict=True)
+            found[name][role] = float(np.mean([error(top, right, count) for top, right in pairs]))
+    return found
