@@ -48,11 +48,14 @@ def _last(arrays: Arrays) -> int:
     return int(np.argmax(arrays["temperature"]))
 
 
-def _per_setting(arrays: Arrays, name: str) -> str:
-    """A difference at the highest temperature, setting by setting."""
+def _extremes(arrays: Arrays, name: str) -> str:
+    """Where a difference at the highest temperature is least and where it is most."""
     rows = arrays["difference"][:, _last(arrays), _column(arrays, name)]
-    pairs = zip(arrays["setting"], rows, strict=True)
-    return "; ".join(f"{setting} {_shown(row)}" for setting, row in pairs)
+    low, high = int(np.argmin(rows[:, 0])), int(np.argmax(rows[:, 0]))
+    return (
+        f"At {_hottest(arrays)} the difference in nats goes from {_shown(rows[low])} on "
+        f"{arrays['setting'][low]} to {_shown(rows[high])} on {arrays['setting'][high]}"
+    )
 
 
 def _hottest(arrays: Arrays) -> str:
@@ -75,8 +78,8 @@ def _assumption(arrays: Arrays) -> Finding:
         "That distillation lowers the variance over data and teachers (Assumption 1 of Zhou et "
         f"al. 2021): of {every} settings and temperatures it is lower than that of students of "
         f"the labels in {below}, higher in {above} and undecided in {across} (95 % jackknife "
-        f"intervals over {int(arrays['draws'])} draws of the data). The difference in nats at "
-        f"{_hottest(arrays)}: {_per_setting(arrays, 'variance')}."
+        f"intervals over {int(arrays['draws'])} draws of the data). "
+        f"{_extremes(arrays, 'variance')}."
     )
     value, low, high = rows[0, _last(arrays)]
     holds = _claim(below, above, every, wanted="below")
@@ -89,9 +92,8 @@ def _bias(arrays: Arrays) -> Finding:
     every = below + above + across
     text = (
         "That distillation raises the bias (the cross term of equation 3 of Zhou et al. 2021): of "
-        f"{every} settings and temperatures it does in {above}, it lowers it in {below}, and "
-        f"{across} are undecided. The difference in nats at {_hottest(arrays)}: "
-        f"{_per_setting(arrays, 'bias')}."
+        f"{every} settings and temperatures it does in {above}, it lowers it in {below}, and the "
+        f"rest ({across}) is undecided. {_extremes(arrays, 'bias')}."
     )
     value, low, high = rows[0, _last(arrays)]
     holds = _claim(below, above, every, wanted="above")
@@ -164,8 +166,8 @@ def _smoothed_teachers(arrays: Arrays) -> Finding:
     text = (
         "That a teacher of smoothed labels makes more regularization samples (Table 1 of Zhou et "
         f"al. 2021): of {len(rows)} settings and temperatures it does in {above}, it makes fewer "
-        f"in {below}, and {across} are undecided; on {arrays['setting'][0]} at {_hottest(arrays)} "
-        f"the difference is {_shown(differences[place], 1)} points."
+        f"in {below}, and the rest ({across}) is undecided; on {arrays['setting'][0]} at "
+        f"{_hottest(arrays)} the difference is {_shown(differences[place], 1)} points."
     )
     value, low, high = differences[place]
     holds = _claim(below, above, len(rows), wanted="above")

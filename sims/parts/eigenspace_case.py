@@ -1,7 +1,6 @@
 """One seed of one setting of the eigenspace experiment: networks trained, paths measured."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deep.training.streams import stream
+from sims.parts.threads import one_thread
 from theory.checks import Array
 from theory.flow.weights import weight_gain
 from theory.labels.confidence import confidence, exaggeration_slope
@@ -82,7 +82,7 @@ def measure(case: Case) -> dict[str, NDArray[Any]]:
     share for the first student with its interval over eigendirections; and what `_confidences`,
     `_kept_accuracy` and `_flow` return.
     """
-    with _one_thread():
+    with one_thread():
         return _measured(case)
 
 
@@ -130,24 +130,6 @@ def _measured(case: Case) -> dict[str, NDArray[Any]]:
     if case.model == "random_features":
         arrays |= _kept_accuracy(members[:2], teacher_run, inputs, eigen, task)
     return arrays | _flow(inputs.double().numpy(), eigen, task)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Numbers that no count of threads rounds; matrices this small lose more by them than they win.
-
-    This holds for torch and for the linear algebra of numpy.
-    """
-    import torch
-    from threadpoolctl import threadpool_limits
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1, user_api="blas"):
-            yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _runs(case: Case) -> "tuple[RunConfig, list[RunConfig]]":

@@ -229,7 +229,7 @@ def test_the_headline_follows_the_intervals(variance, holds, says):
     assert first.holds is holds
     assert says in first.text
     assert first.value == pytest.approx(variance)
-    assert "setting 5" in first.text
+    assert "setting 0" in first.text
 
 
 def test_other_sentences_follow_the_arrays():
