@@ -223,7 +223,7 @@ def from_barycentric(points: ArrayLike) -> Array:
         Rows that sum to 1, shape ``(..., 3)``.
 
     Raises:
-        ValueError: If the last axis has not two entries.
+        ValueError: If the last axis has not two entries, or one is beyond 1e300 in size.
 
     Example:
         >>> from_barycentric([0.5, 0.0])
@@ -232,6 +232,9 @@ def from_barycentric(points: ArrayLike) -> Array:
     xy = checks.real_array("points", points)
     if xy.ndim == 0 or xy.shape[-1] != 2:
         msg = f"points must have two coordinates along the last axis, got shape {xy.shape}"
+        raise ValueError(msg)
+    if xy.size and np.abs(xy).max() > 1e300:
+        msg = f"points must not be larger than 1e300, got {np.abs(xy).max():g}"
         raise ValueError(msg)
     third = xy[..., 1] / HEIGHT
     second = xy[..., 0] - third / 2

@@ -46,7 +46,8 @@ class SmoothingParabola:
     def distance(self, epsilon: ArrayLike) -> Array:
         """Mean squared distance of ``(1 - epsilon) e_y + epsilon / K``, one for each epsilon."""
         shift = checks.real_array("epsilon", epsilon) - self.optimum
-        return np.asarray(self.least + self.curvature * shift**2)[()]
+        with np.errstate(over="ignore", under="ignore"):
+            return np.asarray(self.least + self.curvature * shift**2)[()]
 
 
 @states(
@@ -111,7 +112,7 @@ def noisy_targets(
         mode: ``"additive"`` or ``"combine"``.
         rng: Where the noise comes from: required by ``"additive"``.
         labels: One class a row: required by ``"combine"``.
-        floor: Least entry > 0 before normalizing.
+        floor: Least entry before normalizing, in (0, 1].
 
     Returns:
         Distributions of the shape of ``truth``.
@@ -143,7 +144,7 @@ def noisy_targets(
         msg = "rng is required with mode='additive'"
         raise ValueError(msg)
     deviation = np.sqrt(per_row("level", checks.nonnegative("level", level), p.shape[:-1]))
-    least = checks.positive("floor", checks.scalar("floor", floor))
+    least = checks.positive("floor", checks.fraction("floor", floor))
     rows = np.maximum(p + deviation * rng.standard_normal(p.shape), least)
     return np.asarray(rows / rows.sum(axis=-1, keepdims=True))
 

@@ -187,6 +187,32 @@ def test_three_means_nearly_on_a_line_tend_to_the_line(offset):
     assert got == pytest.approx(line, abs=max(offset, 1e-13))
 
 
+@pytest.mark.parametrize("gap", [1e-200, 1e-16, 1e-12, 1e-6])
+@pytest.mark.parametrize("extra", [[], [[1.0, 3.0]]])
+def test_means_that_nearly_coincide_are_told_apart(gap, extra):
+    """Far from the third, the pair is two classes at the distance it has in units of the noise."""
+    pair = norm.cdf(0.5)
+    far = mixture.bayes_accuracy([[0.0, 0.0], [gap, 0.0], [0.0, 1.0], *extra], gap)
+    assert far == pytest.approx((2 * pair + 1 + len(extra)) / (3 + len(extra)), rel=1e-12)
+    # seen with noise that blurs the pair, all is as with one mean there
+    blurred = mixture.bayes_accuracy([[0.0, 0.0], [gap, 0.0], [0.0, 1.0]], 1.0)
+    assert blurred == pytest.approx(norm.cdf(0.5) * 2 / 3, abs=gap + 1e-15)
+
+
+@pytest.mark.parametrize("turn", [0.1, 1e-5, 1e-9, 1e-13])
+def test_two_sides_that_nearly_agree_cut_once(turn):
+    places = np.array([[0.0, 0.0], [1.0, 0.0], [np.cos(turn), np.sin(turn)]])
+    got = cells.cell_masses(places)[0]
+    assert got == pytest.approx(1 - norm.sf(0.5) * (1 + turn / np.pi), abs=turn / 2 + 1e-15)
+
+
+def test_four_means_on_a_line_are_exact():
+    line = [[0.0, 0.0], [1.0, 2.0], [3.0, 6.0], [-0.5, -1.0]]
+    gaps = np.sqrt(5) * np.array([0.5, 1.0, 2.0])
+    want = (4 - 2 * norm.sf(gaps / 2).sum()) / 4
+    assert mixture.bayes_accuracy(line, 1.0) == pytest.approx(want, rel=1e-13)
+
+
 @pytest.mark.parametrize("count", [4, 8])
 def test_many_means_in_a_plane(count):
     places = np.random.default_rng(count).standard_normal((count, 2)) * 2
