@@ -256,9 +256,9 @@ def similarity(job: Similarity) -> dict[str, Array]:
         "kernel_trace_end": _trace(network.kernel(x, x)),
         "inner": inner,
         "cosine": inner / np.sqrt(np.outer(np.diag(inner), np.diag(inner))),
-        "labels": labels,
+        "labels": labels.astype(np.float64),
         # large for easy samples: it sums how sure the network was of the label
-        "integral": integral_difficulty(path, labels),
+        "integral": np.asarray(integral_difficulty(path, labels)),
         "jacobian_trace": np.asarray(dynamics.jacobian_trace(path)),
     }
 

@@ -81,22 +81,22 @@ def _kinks(arrays: Arrays) -> Finding:
     return Finding(text, None, np.exp(excess.estimate), np.exp(excess.low), np.exp(excess.high))
 
 
-def _ends(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Means over the first and the last tenth of the epochs, one number a seed."""
-    tenth = max(1, values.shape[-1] // 10)
-    return values[..., :tenth].mean(axis=-1), values[..., -tenth:].mean(axis=-1)
+def _late(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Means over the last tenth of the epochs, one number a seed."""
+    return np.asarray(values[..., -max(1, values.shape[-1] // 10) :].mean(axis=-1))
 
 
 def _ratio(arrays: Arrays) -> Finding:
-    first, last = _ends(np.log(np.maximum(arrays["force_ratio"][0], np.finfo(float).tiny)))
+    ratio = np.log(np.maximum(arrays["force_ratio"][0], np.finfo(float).tiny))
+    first, last = ratio[:, 0], _late(ratio)
     start, end, growth = t_interval(first), t_interval(last), paired_difference(last, first)
     mismatch = arrays["mismatch"]
     text = (
-        "On these samples the pull of the own label is "
-        f"{np.exp(start.estimate):.2f} times that of all neighbors together at first and "
-        f"{np.exp(end.estimate):.2f} [{np.exp(end.low):.2f}, {np.exp(end.high):.2f}] times at the "
-        f"end: it grows by a factor of {np.exp(growth.estimate):.3g} [{np.exp(growth.low):.3g}, "
-        f"{np.exp(growth.high):.3g}]. Both pulls, summed step by step, give the way that the "
+        f"On these samples the pull of the own label is {np.exp(start.estimate):.2f} times that of "
+        "all neighbors together in the first epoch and "
+        f"{np.exp(end.estimate):.2f} [{np.exp(end.low):.2f}, {np.exp(end.high):.2f}] times in the "
+        f"last tenth of them: it grows by a factor of {np.exp(growth.estimate):.3g} "
+        f"[{np.exp(growth.low):.3g}, {np.exp(growth.high):.3g}]. Both pulls, summed step by step, give the way that the "
         f"predictions go within {mismatch.mean():.0%} (at worst {mismatch.max():.0%})."
     )
     return Finding(
@@ -106,8 +106,7 @@ def _ratio(arrays: Arrays) -> Finding:
 
 def _toward(arrays: Arrays) -> Finding:
     truth = t_interval(arrays["force_to_truth"][0].mean(axis=-1))
-    _, late = _ends(arrays["force_to_label"][0])
-    against = t_interval(late)
+    against = t_interval(_late(arrays["force_to_label"][0]))
     late_words = (
         "they still pull against the label"
         if against.high < 0
@@ -136,11 +135,11 @@ def _flat(arrays: Arrays) -> Finding:
     higher = (trace[0].max(axis=-1) - trace[0, :, 0]).max()
     text = (
         "The trace of A falls on easy samples from "
-        f"{trace[1, :, 0].mean():.2f} at the start to {trace[1, :, -1].mean():.3f} "
+        f"{trace[1, :, 0].mean():.2f} at the start to {trace[1, :, -1].mean():.2g} "
         f"(change {_shown(easy)}). A flat prediction is not the one that can change most: on hard "
         f"samples the largest eigenvalue of A is {top[0, :, 0].mean():.2f} at the start and "
         f"{peak.mean():.2f} at its highest (rise {_shown(rise, '.3f')}), where the trace never "
-        f"rises by more than {higher:.3f}."
+        f"rises by more than {max(higher, 0):.2g}."
     )
     return Finding(text, easy.high < 0, easy.estimate, easy.low, easy.high)
 

@@ -1,0 +1,40 @@
+"""What the figures of learning_dynamics share: who pulls, how hard the sample is, which network."""
+
+from typing import Any
+
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from figures import style
+
+OWN = style.Role("own label", "#b4004e", "D")
+NEIGHBORS = style.Role("neighbors", "#1b4f8f", "o")
+HARD = style.Role("hard samples", "#7a3f98", "^")
+EASY = style.Role("easy samples", "#00806b", "v")
+CLASSES = (
+    style.Role("class A", "#1b4f8f", "o"),
+    style.Role("class B", "#dd6b00", "D"),
+    style.Role("class C", "#00806b", "v"),
+)
+NETWORKS = {
+    "tanh": style.Role("tanh", "#1b4f8f", "o"),
+    "relu": style.Role("ReLU", "#dd6b00", "D"),
+}
+
+
+def band(
+    axes: Axes,
+    x: NDArray[Any],
+    interval: NDArray[Any],
+    role: style.Role,
+    *,
+    label: str | None = None,
+    dashed: bool = False,
+) -> None:
+    """A measured mean over x with its interval; ``interval`` is mean, low and high."""
+    mean, low, high = interval
+    axes.plot(
+        x, mean, color=role.color, linewidth=1.2, linestyle="--" if dashed else "-",
+        label=role.label if label is None else label,
+    )  # fmt: skip
+    axes.fill_between(x, low, high, color=role.color, alpha=0.16, linewidth=0)
