@@ -20,7 +20,7 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	@touch $@
 
-demo: $(READY) ## run the four experiments on real digits and write the report (about a minute)
+demo: $(READY) ## run the experiments at demo size and write the report (one to two minutes)
 	$(BIN)/stillroom demo --out "$(OUT)"
 
 test: $(READY) ## run all tests but the slow ones

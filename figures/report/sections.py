@@ -57,6 +57,45 @@ SECTIONS: dict[str, Section] = {
         "student of uniformly smoothed labels as confident as the teacher on average (is it the "
         "teacher's knowledge, or only the softness of its labels?).",
     ),
+    "risk_bounds": Section(
+        "How far off is a risk measured with soft labels?",
+        "A predictor's risk can be estimated with any targets in place of the truth: labels, "
+        "smoothed labels, a teacher's predictions. How far off is it then, how much of that is "
+        "variance that more samples remove, and how much is bias that they do not? Published "
+        "bounds judge a target by its distance from the true posterior. Here the error is "
+        "measured on thousands of data sets where the truth is known, beside its exact formula, "
+        "the published bounds and the sharp ones.",
+    ),
+    "learning_dynamics": Section(
+        "How does one sample teach another?",
+        "A gradient step on one sample moves the prediction on every other. To first order "
+        "the change is a product of three: how far the prediction can move, how alike the network "
+        "finds the two samples, and what the loss asks of the first. The product is set "
+        "beside measured steps of a small network. Then the sum over a training run is taken apart "
+        "for a sample with a wrong label: what the sample itself pulls, and what its neighbors "
+        "pull against it.",
+    ),
+    "bias_variance": Section(
+        "Do soft labels lower the variance?",
+        "It is said that a student of a teacher varies less with its training data than a "
+        "student of the labels, that it pays for it with bias, and that this is why "
+        "distillation works. Small networks are trained on many draws of the data, with several "
+        "teachers each, at several temperatures, and their test error is taken apart into "
+        "noise, bias and variance, and the variance into what the data and what the teachers "
+        "make of it. Teachers learn from labels as they are or smoothed, or stop early; labels "
+        "are right or partly wrong. Beside it stands how many samples are regularization "
+        "samples while the students train, and why they count as such.",
+    ),
+    "smoothing_map": Section(
+        "Which softening is which?",
+        "Label smoothing, a prior, a penalty on low entropy, distillation from a uniform teacher: "
+        "each softens the label, and each says how strongly by another number. On one scale, the "
+        "mass left off the label, they become one family, and published settings can be compared. "
+        "A small teacher of real digits then shows what one number for all samples leaves out: "
+        "which temperature matches it, how its confidences compare with those that Beta smoothing "
+        "draws, and whether the weight that a sample has when distillation is read as a prior "
+        "follows from what the teacher predicts at all.",
+    ),
 }
 
 # Told after those, and only where there is a result: they are made of the user's own data.
