@@ -63,6 +63,8 @@ def test_every_number_is_the_plain_one():
     assert value(result, "agreement on the class")[0] == pytest.approx(agree)
     kl = value(result, "KL(teacher, student) (nats)")
     assert kl[0] == pytest.approx(kl_divergence(teacher, student).mean())
+    reverse = value(result, "KL(student, teacher) (nats)")
+    assert reverse[0] == pytest.approx(kl_divergence(student, teacher).mean())
     for role, z in (("teacher", teacher), ("student", student), ("control", third)):
         p = softmax(z)
         own = p[np.arange(300), labels]

@@ -90,7 +90,7 @@ def test_confidence_at_the_edges():
     assert confidence([3.0, 1.0], 1) == -2.0
     assert confidence([0.1, 0.3], 1) == 0.3 - 0.1
     # beside the largest of the others the rest is below round-off, and all that is left
-    assert confidence([0.0, 0.0, -50.0], 0) == pytest.approx(-np.exp(-50.0), rel=1e-12)
+    assert confidence([0.0, 0.0, -50.0], 0) == pytest.approx(-np.exp(-50.0), rel=1e-12, abs=0)
     assert confidence([1e308, -1e308], 0) == np.inf
     assert confidence(np.zeros((5, 1, 3)), np.zeros((1, 4), dtype=int)).shape == (5, 4)
     np.testing.assert_array_equal(confidence([[1, 2], [5, 2]], [0, 0]), [-1.0, 3.0])

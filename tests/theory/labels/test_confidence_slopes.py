@@ -86,13 +86,18 @@ def test_the_slope_is_right_at_any_scale(across, up):
 def test_the_slope_of_a_narrow_quarter_keeps_its_digits():
     """The rest of the points may lie far away from those that count."""
     rng = np.random.default_rng(3)
-    low = 1e-7 * rng.standard_normal(25)
-    x = np.concatenate([low, 1e3 + rng.standard_normal(75)])
-    y = np.concatenate([2 * low, rng.standard_normal(75)])
+    low = 1e-7 * rng.standard_normal(60)
+    x = np.concatenate([low, 1e3 + rng.standard_normal(40)])
+    y = np.concatenate([2 * low, rng.standard_normal(40)])
     got = exaggeration_slope_interval(x, y, rng=rng, resamples=100)
-    assert got.estimate == pytest.approx(2, rel=1e-9)
-    # a resample with fewer of the 25 takes in one that lies far away
-    assert got.low < 2 + 1e-6
+    assert [got.estimate, got.low, got.high] == pytest.approx([2, 2, 2], rel=1e-6)
+
+
+def test_as_many_draws_fall_within_reach_as_in_a_whole_resample():
+    """Of 1000 draws, 100 points get a binomial number; five standard errors of its variance."""
+    totals = slope_intervals._drawn(np.random.default_rng(0), 1000, 100, 4000).sum(axis=1)
+    assert abs(totals.mean() - 100) < 5 * np.sqrt(90 / 4000)
+    assert abs(totals.var() - 90) < 5 * 90 * np.sqrt(2 / 4000)
 
 
 def test_the_fast_interval_selects_as_a_plain_bootstrap_does():
@@ -199,6 +204,19 @@ def test_interval_over_seeds_covers(seeds):
         1.2, 150, rng,
     )  # fmt: skip
     assert alone < 0.9, "one seed does not know of the others"
+
+
+def test_seeds_that_differ_by_chance_alone_do_not_count_twice():
+    rng = np.random.default_rng(8)
+    widths, alone = [], []
+    for _ in range(20):
+        x = rng.standard_normal(200) + 0.2 * rng.standard_normal((3, 200))
+        y = 1.2 * x + 0.4 * rng.standard_normal(200) + 0.4 * rng.standard_normal((3, 200))
+        several = exaggeration_slope_interval(x, y, rng=rng, resamples=200)
+        one = exaggeration_slope_interval(x[0], y[0], rng=rng, resamples=200)
+        widths.append(several.high - several.low)
+        alone.append(one.high - one.low)
+    assert np.mean(widths) < 1.25 * np.mean(alone)
 
 
 def test_one_teacher_of_several_students():

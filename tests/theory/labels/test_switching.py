@@ -42,8 +42,8 @@ def test_the_papers_switches():
 
 
 def test_the_last_of_a_weight_keeps_its_digits():
-    got = teacher_weight(1 - 1e-12, 0.0, 1.0, order="teacher-first")
-    assert got == pytest.approx(1e-12, rel=1e-3)
+    got = teacher_weight(1e6 - 1e-6, 0.0, 1e6, order="teacher-first")
+    assert got == pytest.approx((1e6 - (1e6 - 1e-6)) / 1e6, rel=1e-12, abs=0)
 
 
 def test_an_abrupt_switch_counts_its_moment_as_after_it():
