@@ -159,23 +159,25 @@ def _ordered(normals: Array, bounds: Array) -> tuple[Array, Array]:
 
 
 def _mass(rows: Array, bounds: Array, points: Array) -> float:
-    """Probability that standard normal z meets all constraints, as `_ordered` gives them."""
+    """Probability that standard normal z meets all constraints, as `_ordered` gives them.
+
+    Each constraint bounds the last coordinate that it needs, from above or from below.
+    """
     from scipy.special import ndtr, ndtri
 
-    last = rows.shape[1] - 1
-    z = np.empty((last, len(points)))
+    steps = rows.shape[1]
+    needs = steps - 1 - np.argmax(np.abs(rows[:, ::-1]) > 1e-10, axis=1)
+    z = np.empty((steps - 1, len(points)))
     weight = np.ones(len(points))
-    for step in range(last):
-        limit = (bounds[step] - rows[step, :step] @ z[:step]) / rows[step, step]
-        share = ndtr(limit)
+    for step in range(steps):
+        own = needs == step
+        slope = rows[own, step]
+        ends = (bounds[own, None] - rows[own, :step] @ z[:step]) / slope[:, None]
+        high = ndtr(np.where(slope[:, None] > 0, ends, np.inf).min(axis=0))
+        low = ndtr(np.where(slope[:, None] < 0, ends, -np.inf).max(axis=0))
+        share = np.maximum(high - low, 0.0)
         weight *= share
-        # the quadrature has no point at 0 and none at 1 within rounding
-        z[step] = ndtri(np.clip(share * points[:, step], 1e-300, 1 - 1e-16))
-    slope = rows[last:, last]
-    slack = bounds[last:, None] - rows[last:, :last] @ z
-    flat = np.abs(slope) < 1e-10
-    ends = slack / np.where(flat, 1.0, slope)[:, None]
-    upper = np.where((slope > 0)[:, None] & ~flat[:, None], ends, np.inf).min(axis=0)
-    lower = np.where((slope < 0)[:, None] & ~flat[:, None], ends, -np.inf).max(axis=0)
-    weight[(slack < 0)[flat].any(axis=0)] = 0.0
-    return float(np.mean(weight * np.maximum(ndtr(upper) - ndtr(lower), 0.0)))
+        if step < steps - 1:
+            # the quadrature has no point at 0 and none at 1 within rounding
+            z[step] = ndtri(np.clip(low + share * points[:, step], 1e-300, 1 - 1e-16))
+    return float(weight.mean())

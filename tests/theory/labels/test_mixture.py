@@ -119,7 +119,7 @@ def test_sigma_is_two_and_a_variance_is_its_square():
 def test_two_classes_have_a_closed_accuracy(gap, sigma):
     want = norm.cdf(gap / (2 * sigma))
     got = mixture.bayes_accuracy([[0.0, 0.0], [0.6 * gap, 0.8 * gap]], sigma)
-    assert got == pytest.approx(want, rel=1e-14)
+    assert got == pytest.approx(want, rel=1e-14, abs=0)
 
 
 @pytest.mark.theorem("labels:bayes-accuracy")
@@ -193,7 +193,7 @@ def test_means_that_nearly_coincide_are_told_apart(gap, extra):
     """Far from the third, the pair is two classes at the distance it has in units of the noise."""
     pair = norm.cdf(0.5)
     far = mixture.bayes_accuracy([[0.0, 0.0], [gap, 0.0], [0.0, 1.0], *extra], gap)
-    assert far == pytest.approx((2 * pair + 1 + len(extra)) / (3 + len(extra)), rel=1e-12)
+    assert far == pytest.approx((2 * pair + 1 + len(extra)) / (3 + len(extra)), rel=1e-12, abs=0)
     # seen with noise that blurs the pair, all is as with one mean there
     blurred = mixture.bayes_accuracy([[0.0, 0.0], [gap, 0.0], [0.0, 1.0]], 1.0)
     assert blurred == pytest.approx(norm.cdf(0.5) * 2 / 3, abs=gap + 1e-15)
@@ -210,7 +210,7 @@ def test_four_means_on_a_line_are_exact():
     line = [[0.0, 0.0], [1.0, 2.0], [3.0, 6.0], [-0.5, -1.0]]
     gaps = np.sqrt(5) * np.array([0.5, 1.0, 2.0])
     want = (4 - 2 * norm.sf(gaps / 2).sum()) / 4
-    assert mixture.bayes_accuracy(line, 1.0) == pytest.approx(want, rel=1e-13)
+    assert mixture.bayes_accuracy(line, 1.0) == pytest.approx(want, rel=1e-13, abs=0)
 
 
 @pytest.mark.parametrize("count", [4, 8])
@@ -244,6 +244,15 @@ def test_a_square_is_two_lines():
 def test_a_cube_of_corners_is_three_lines():
     corners = np.array(np.meshgrid(*[[-1, 1]] * 3)).reshape(3, -1).T
     assert mixture.bayes_accuracy(corners, 1.0) == pytest.approx(norm.cdf(1.0) ** 3, abs=1e-6)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e-13])
+def test_a_grid_is_a_product_of_lines(offset):
+    """A cell of the middle is bounded on opposite sides."""
+    places = np.array(np.meshgrid(*[[-1, 0, 1]] * 2)).reshape(2, -1).T + 0.0
+    places[4] += offset
+    line = mixture.bayes_accuracy([[-1.0], [0.0], [1.0]], 1.0)
+    assert mixture.bayes_accuracy(places, 1.0) == pytest.approx(line**2, abs=1e-9)
 
 
 def test_coincident_means_are_guessed():

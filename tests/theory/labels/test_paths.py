@@ -72,7 +72,7 @@ def test_a_drawn_label_is_one_less_the_squared_length_away(p):
 
 
 def test_the_distance_of_an_almost_certain_label_keeps_its_digits():
-    assert paths.expected_squared_difficulty([1.0, 1e-30]) == pytest.approx(2e-30, rel=1e-14)
+    assert paths.expected_squared_difficulty([1.0, 1e-30]) == pytest.approx(2e-30, rel=1e-14, abs=0)
 
 
 @pytest.mark.theorem("labels:zigzag-bounds")

@@ -48,6 +48,12 @@ def test_noise_is_a_fixed_draw_and_large_noise_flips():
     np.testing.assert_allclose(mixed[:500], p[:500], rtol=1e-15)
 
 
+def test_the_level_is_a_variance():
+    draw = targets.noisy_targets(np.full((20_000, 2), 0.5), 1e-6, rng=np.random.default_rng(0))
+    # the difference of two independent entries has twice the variance; their sum stays near 1
+    assert (draw[:, 0] - draw[:, 1]).var() == pytest.approx(2e-6, rel=0.05, abs=0)
+
+
 def test_all_entries_at_the_floor_are_uniform():
     rng = np.random.default_rng(0)
     got = targets.noisy_targets(np.full((300, 2), 0.5), 1e300, rng=rng)
@@ -83,7 +89,7 @@ def test_drawn_labels_are_best_smoothed_by_their_expected_distance():
 
 def test_a_tiny_best_smoothing_keeps_its_digits():
     parabola = targets.smoothing_distance([[1.0, 1e-20, 1e-20]], [0])
-    assert parabola.optimum == pytest.approx(3e-20, rel=1e-14)
+    assert parabola.optimum == pytest.approx(3e-20, rel=1e-14, abs=0)
 
 
 @pytest.mark.parametrize("exclude", [True, False])
