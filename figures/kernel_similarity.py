@@ -41,7 +41,7 @@ def draw(result: Result, axes: style.Panels) -> None:
             axes[0], result.array("wide_epochs"), result.array("wide_trace_interval")[:, group],
             role, label=("learned last", "learned first")[group],
         )  # fmt: skip
-    axes[0].set_ylim(bottom=0)
+    axes[0].set(ylim=(0, 0.7), yticks=(0, 0.2, 0.4, 0.6))  # at most 2/3 for three classes
     axes[0].set(xlabel="epoch", ylabel="trace of the derivative")
     axes[0].set_title("how movable")
     axes[0].legend(loc="upper right")
@@ -59,6 +59,7 @@ def _point(result: Result, axes: Axes) -> None:
     axes.set_title(f"one point of {own}")
     bottom, top = axes.get_ylim()
     axes.set_ylim(min(bottom, 0.0), top + 0.12 * (top - bottom))
+    axes.locator_params(nbins=5, integer=True)
     axes.legend(loc="upper right")
 
 

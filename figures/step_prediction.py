@@ -53,7 +53,7 @@ def _scatter(result: Result, axes: Axes) -> None:
     axes.set(xlim=(-most, most), ylim=(-most, most), xlabel="predicted change")
     axes.set_ylabel("measured change of a probability")
     axes.set_title("one step")
-    axes.locator_params(nbins=5)
+    axes.locator_params(nbins=4)
 
 
 def _sizes(result: Result, axes: Axes) -> None:

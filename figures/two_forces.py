@@ -112,10 +112,10 @@ def _distances(result: Result, axes: Axes) -> None:
         _pulls.band(
             axes, result.array("epochs"), result.array("force_distance_interval")[:, group], role
         )
-    axes.set_ylim(bottom=0)
+    axes.set(ylim=(0, 1.45), yticks=(0, 0.5, 1))  # at most the root of 2
     axes.set_ylabel("distance from the posterior")
     axes.set_title("there and back")
-    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.06))
+    axes.legend(loc="upper center")
 
 
 def _sensitivity(result: Result, axes: Axes) -> None:
@@ -124,7 +124,7 @@ def _sensitivity(result: Result, axes: Axes) -> None:
         for what, dashed in (("trace", False), ("top", True)):
             interval = result.array(f"force_{what}_interval")[:, group]
             _pulls.band(axes, epochs, interval, role, dashed=dashed, label="")
-    axes.set_ylim(bottom=0)
+    axes.set(ylim=(0, 0.7), yticks=(0, 0.2, 0.4, 0.6))  # the trace is at most 2/3
     axes.set_ylabel("derivative of the softmax")
     axes.set_title("how movable it is")
     axes.legend(

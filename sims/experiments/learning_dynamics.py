@@ -350,7 +350,7 @@ def _similarity(wide: list[dict[str, Array]]) -> dict[str, NDArray[Any]]:
     }
     drift = [
         np.linalg.norm(part["kernel_trace_end"] - part["kernel_trace"])
-        / np.linalg.norm(part["kernel_trace"])
+        / max(np.linalg.norm(part["kernel_trace"]), np.finfo(float).tiny)
         for part in wide
     ]
     first = wide[0]
@@ -370,9 +370,11 @@ def _similarity(wide: list[dict[str, Array]]) -> dict[str, NDArray[Any]]:
     }
 
 
-def _correlations(part: dict[str, Array], name: str) -> list[float]:
+def _correlations(part: dict[str, Array], name: str) -> Array:
     pairs = zip(part[name], part["kernel_trace"], strict=True)
-    return [rank_correlation(one, trace).estimate for one, trace in pairs]
+    found = [rank_correlation(one, trace).estimate for one, trace in pairs]
+    # a point that no unit sees has a kernel of zero with all others: no order
+    return np.nan_to_num(found)
 
 
 def _thirds(wide: list[dict[str, Array]]) -> Array:

@@ -96,8 +96,9 @@ def _ratio(arrays: Arrays) -> Finding:
         "all neighbors together in the first epoch and "
         f"{np.exp(end.estimate):.2f} [{np.exp(end.low):.2f}, {np.exp(end.high):.2f}] times in the "
         f"last tenth of them: it grows by a factor of {np.exp(growth.estimate):.3g} "
-        f"[{np.exp(growth.low):.3g}, {np.exp(growth.high):.3g}]. Both pulls, summed step by step, give the way that the "
-        f"predictions go within {mismatch.mean():.0%} (at worst {mismatch.max():.0%})."
+        f"[{np.exp(growth.low):.3g}, {np.exp(growth.high):.3g}]. Both pulls, summed step by step, "
+        f"give the way that the predictions go within {mismatch.mean():.0%} (at worst "
+        f"{mismatch.max():.0%})."
     )
     return Finding(
         text, growth.low > 0, np.exp(growth.estimate), np.exp(growth.low), np.exp(growth.high)
