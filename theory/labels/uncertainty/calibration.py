@@ -197,27 +197,50 @@ def negative_log_likelihood(logits: ArrayLike, labels: ArrayLike) -> float:
         1.929e-22
     """
     z, y = _rows(logits, labels)
-    return float(np.take_along_axis(surprisal(z), y[..., None], axis=-1).mean())
+    cost = np.take_along_axis(surprisal(z), y[..., None], axis=-1)
+    with np.errstate(over="ignore", under="ignore"):
+        mean = cost.mean()
+        return float(mean if np.isfinite(mean) else (cost / cost.size).sum())
+
+
+def brier_scores(logits: ArrayLike, labels: ArrayLike) -> Array:
+    r"""Brier score of every sample, :math:`\| p_i - e_{y_i} \|^2`, in [0, 2].
+
+    The sum over all classes, as Brier defined it; some take the half, or the mean over classes.
+
+    Args:
+        logits: z, shape ``(..., classes)``.
+        labels: Classes, shape ``(...)``.
+
+    Raises:
+        ValueError: For bad logits or labels, or no samples.
+
+    References:
+        Brier 1950.
+
+    Example:
+        >>> brier_scores([[0.0, 0.0], [0.0, 1000.0]], [0, 0])
+        array([0.5, 2. ])
+    """
+    z, y = _rows(logits, labels)
+    rest = np.where(np.arange(z.shape[-1]) == y[..., None], 0.0, softmax(z))
+    with np.errstate(under="ignore"):
+        # 1 - p_y as the sum of the others, which keeps its digits
+        return np.asarray((rest**2).sum(axis=-1) + rest.sum(axis=-1) ** 2)
 
 
 def brier_score(logits: ArrayLike, labels: ArrayLike) -> float:
-    r"""Mean Brier score, :math:`\frac1n \sum_i \| p_i - e_{y_i} \|^2`, in [0, 2].
-
-    The sum over all classes, as Brier defined it; some define it as the half, or as the mean over
-    classes.
+    r"""Mean of the `brier_scores`.
 
     Raises:
         ValueError: For bad logits or labels, or no samples.
 
     Example:
-        >>> brier_score([[0.0, 0.0]], [0])
-        0.5
+        >>> brier_score([[0.0, 0.0], [0.0, 1000.0]], [0, 0])
+        1.25
     """
-    z, y = _rows(logits, labels)
-    p = softmax(z)
-    rest = np.where(np.arange(z.shape[-1]) == y[..., None], 0.0, p)
-    # 1 - p_y as the sum of the others, which keeps its digits
-    return float(((rest**2).sum(axis=-1) + rest.sum(axis=-1) ** 2).mean())
+    with np.errstate(under="ignore"):
+        return float(brier_scores(logits, labels).mean())
 
 
 def _rows(logits: ArrayLike, labels: ArrayLike) -> tuple[Array, NDArray[np.intp]]:

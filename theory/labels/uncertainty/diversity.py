@@ -55,10 +55,13 @@ def logit_uncertainty(logits: ArrayLike, temperature: float = 1.0) -> float:
     """
     z = checks.samples("logits", checks.logits("logits", logits))
     tau = checks.temperature("temperature", temperature)
+    return float(np.mean(entropy(_cooled(z, tau))))
+
+
+def _cooled(z: Array, tau: float) -> Array:
+    """Logits divided by a temperature, the largest of each row at 0, the others kept finite."""
     with np.errstate(over="ignore", under="ignore"):
-        cooled = (z - z.max(axis=-1, keepdims=True)) / tau
-    largest = np.finfo(np.float64).max
-    return float(np.mean(entropy(np.maximum(cooled, -largest))))
+        return np.asarray(np.maximum((z - z.max(axis=-1, keepdims=True)) / tau, -1e307))
 
 
 def knn_entropy(
@@ -83,7 +86,8 @@ def knn_entropy(
             interval around the value that lies in [0, 1], which has no bias for uniform values.
         ties: What to do where k others are equal to a value, so that its distance is 0:
             ``"-inf"`` gives -inf (what such a density has), ``"jitter"`` moves every value at
-            random by at most 1e-10 of the range first and needs ``rng``, ``"logit"`` estimates on
+            random first, by at most 1e-10 of the range or 1e-12 of the largest value, and needs
+            ``rng``, ``"logit"`` estimates on
             the scale of log-odds (values in (0, 1), ends excluded) and changes the variable back.
             For confidences of networks, whose ties come from rounding to 1, the remedy is
             `confidence_diversity`.
@@ -116,14 +120,17 @@ def knn_entropy(
         return _by_log_odds(_logit(sample, boundary), k)
     if ties == "jitter":
         sample = _jittered(sample, rng, inside=boundary == "clip")
-    x = np.sort(sample)
+    # a power of two keeps distances of very large numbers in range, and costs no digits
+    power = int(np.frexp(np.abs(sample).max())[1]) if boundary == "none" else 0
+    with np.errstate(under="ignore"):
+        x = np.sort(np.ldexp(sample, -power))
     radius = _neighbor_distances(x, k)
-    with np.errstate(divide="ignore", over="ignore"):
+    with np.errstate(divide="ignore"):
         if boundary == "clip":
             # each side is cut where the interval leaves [0, 1]
             log_length = np.log(np.minimum(radius, x) + np.minimum(radius, 1.0 - x))
         else:
-            log_length = np.log(radius) + np.log(2.0)
+            log_length = np.log(radius) + (1 + power) * np.log(2.0)
     return float(digamma(len(x)) - digamma(k) + log_length.mean())
 
 
@@ -159,9 +166,12 @@ def _jittered(sample: Array, rng: np.random.Generator | None, *, inside: bool) -
     if rng is None:
         msg = "rng must be given for ties='jitter', got None"
         raise ValueError(msg)
-    low, high = sample.min(), sample.max()
-    size = 1e-10 * (float(high - low) or max(abs(float(high)), 1.0))
-    moved = sample + rng.uniform(-size, size, len(sample))
+    top = float(np.abs(sample).max())
+    with np.errstate(over="ignore"):
+        spread = min(float(np.ptp(sample)), np.finfo(np.float64).max)
+    size = max(1e-10 * spread, 1e-12 * top) or 1e-10
+    moved = np.clip(sample, size - top, top - size) if top > 1e300 else sample
+    moved = moved + rng.uniform(-size, size, len(sample))
     # reflected, not clipped: clipping would make ties at the ends
     return np.where(moved > 1.0, 2.0 - moved, np.abs(moved)) if inside else moved
 
@@ -179,8 +189,7 @@ def _neighbor_distances(x: Array, k: int) -> Array:
         low, high = place - left, place + (k - left)
         inside = (low >= 0) & (high < n)
         at = place[inside]
-        with np.errstate(over="ignore"):
-            reach = np.maximum(x[at] - x[at - left], x[at + (k - left)] - x[at])
+        reach = np.maximum(x[at] - x[at - left], x[at + (k - left)] - x[at])
         best[at] = np.minimum(best[at], reach)
     return best
 
@@ -241,4 +250,4 @@ def _log_odds(logits: ArrayLike, labels: ArrayLike, temperature: float) -> Array
         msg = f"labels must be one class a sample, shape {z.shape[:1]}, got {y.shape}"
         raise ValueError(msg)
     tau = checks.temperature("temperature", temperature)
-    return np.atleast_1d(confidence(z / tau, y))
+    return np.atleast_1d(confidence(_cooled(z, tau), y))

@@ -115,8 +115,12 @@ def test_scores_are_those_of_the_probabilities(seed, classes):
 
 
 def test_scores_of_sure_networks_keep_their_digits():
-    assert negative_log_likelihood([[60.0, 0.0]], [0]) == pytest.approx(np.exp(-60), rel=1e-12)
-    assert brier_score([[60.0, 0.0]], [0]) == pytest.approx(2 * np.exp(-120), rel=1e-12)
+    assert negative_log_likelihood([[60.0, 0.0]], [0]) == pytest.approx(
+        np.exp(-60), rel=1e-12, abs=0
+    )
+    assert brier_score([[60.0, 0.0]], [0]) == pytest.approx(2 * np.exp(-120), rel=1e-12, abs=0)
+    far = negative_log_likelihood([[8e307, -8e307]] * 4, [1] * 4)
+    assert far == pytest.approx(1.6e308, rel=1e-12)
     confidence, correct = predictions([[1e308, -1e308]], [1])
     assert (confidence[0], correct[0]) == (1.0, False)
 

@@ -44,7 +44,8 @@ def test_p61_it_is_affine(values, shift, log_scale, flip):
     scale = (-1 if flip else 1) * 10.0**log_scale
     moved = knn_entropy(scale * values + shift)
     # the shift costs digits of the distances, the least of which is about 1/n^2
-    assert moved == pytest.approx(knn_entropy(values) + np.log(abs(scale)), abs=1e-6)
+    digits = 1e-9 + 1e-10 * (1 + abs(shift / scale))
+    assert moved == pytest.approx(knn_entropy(values) + np.log(abs(scale)), abs=digits)
     assert knn_entropy(scale * values) == pytest.approx(
         knn_entropy(values) + np.log(abs(scale)), abs=1e-9
     )
@@ -123,6 +124,19 @@ def test_uncertainty_grows_with_temperature(rng, temperature, factor):
     assert high <= np.log(6) + 1e-12
     assert low == pytest.approx(predictive_uncertainty(softmax(z, temperature)), abs=1e-12)
     assert low == pytest.approx(entropy(z / temperature).mean(), abs=1e-12)
+
+
+def test_entropy_at_the_ends_of_the_range():
+    assert knn_entropy([-1e308] * 5 + [1e308] * 2) == -np.inf
+    values = np.random.default_rng(0).random(50)
+    for power in (-1000, 1000):
+        assert knn_entropy(np.ldexp(values, power)) == pytest.approx(
+            knn_entropy(values) + power * np.log(2), abs=1e-9
+        )
+    rng = np.random.default_rng(0)
+    for tied in ([-1.7e308] * 5 + [1.7e308], [1.0] * 6 + [1 + 1e-12], [0.0] * 5, [5e-324] * 5):
+        assert np.isfinite(knn_entropy(tied, ties="jitter", rng=rng))
+    assert confidence_diversity([[1.0, 0.0]] * 5, [0] * 5, temperature=1e-308) == -np.inf
 
 
 def test_uncertainty_at_the_ends_of_the_range():
