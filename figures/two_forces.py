@@ -60,7 +60,7 @@ def _triangle(result: Result, axes: Axes) -> None:
         across, up = corner + away
         axes.text(across, up, name, ha="center", va="center", fontsize=8)
     axes.scatter(
-        path[:, 0], path[:, 1], c=np.linspace(0.0, 1.0, len(path)), cmap="Greys", vmin=-0.25, s=4,
+        path[:, 0], path[:, 1], c=np.linspace(0.0, 1.0, len(path)), cmap="binary", vmin=-0.25, s=4,
         linewidths=0, zorder=2,
     )  # fmt: skip
     for who, role in (("own", _pulls.OWN), ("neighbors", _pulls.NEIGHBORS)):

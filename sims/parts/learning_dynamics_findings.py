@@ -95,7 +95,7 @@ def _ratio(arrays: Arrays) -> Finding:
         f"On these samples the pull of the own label is {np.exp(start.estimate):.2f} times that of "
         "all neighbors together in the first epoch and "
         f"{np.exp(end.estimate):.2f} [{np.exp(end.low):.2f}, {np.exp(end.high):.2f}] times in the "
-        f"last tenth of them: it grows by a factor of {np.exp(growth.estimate):.3g} "
+        f"last tenth of them: a factor of {np.exp(growth.estimate):.3g} "
         f"[{np.exp(growth.low):.3g}, {np.exp(growth.high):.3g}]. Both pulls, summed step by step, "
         f"give the way that the predictions go within {mismatch.mean():.0%} (at worst "
         f"{mismatch.max():.0%})."
@@ -135,7 +135,7 @@ def _flat(arrays: Arrays) -> Finding:
     rise = paired_difference(peak, top[0, :, 0])
     higher = (trace[0].max(axis=-1) - trace[0, :, 0]).max()
     text = (
-        "The trace of A falls on easy samples from "
+        "The trace of A on easy samples goes from "
         f"{trace[1, :, 0].mean():.2f} at the start to {trace[1, :, -1].mean():.2g} "
         f"(change {_shown(easy)}). A flat prediction is not the one that can change most: on hard "
         f"samples the largest eigenvalue of A is {top[0, :, 0].mean():.2f} at the start and "
