@@ -14,10 +14,15 @@ if TYPE_CHECKING:
 
 SUMMARY = "compare a student of yours with its teacher, from their logits"
 TABLES = ("text", "markdown", "latex", "csv")
+ABOUT = """\
+Compare a student with its teacher on the same samples: confidence, slopes with intervals, who is
+right, agreement, divergences, calibration. Prints tables, draws a figure, and stores the result for
+`stillroom report`."""
 EPILOG = """\
 files: .npy, or .npz with one array of any name or one called `logits`; shape (samples, classes), or
 (seeds, samples, classes) for several training runs; float16, 32 or 64; the same samples in the same
-order in every file. From PyTorch: np.save("teacher.npy", logits.detach().cpu().numpy())
+order in every file. An array `labels` beside the logits is taken for the true classes.
+From PyTorch: np.save("teacher.npy", logits.detach().cpu().numpy())
 
 examples:
   stillroom compare teacher.npy student.npy
@@ -63,9 +68,7 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> options.Parser:
     parser = options.Parser(
         "compare",
-        "Compare a student with its teacher on the same samples: confidence, slopes with "
-        "intervals, who is right, agreement, divergences, calibration. Prints tables, draws a "
-        "figure, and stores the result for `stillroom report`.",
+        ABOUT,
     )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
