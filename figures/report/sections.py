@@ -68,12 +68,12 @@ SECTIONS: dict[str, Section] = {
     ),
     "learning_dynamics": Section(
         "How does one sample teach another?",
-        "A gradient step on one sample moves the prediction on every other. To first order "
-        "the change is a product of three: how far the prediction can move, how alike the network "
-        "finds the two samples, and what the loss asks of the first. The product is set "
-        "beside measured steps of a small network. Then the sum over a training run is taken apart "
-        "for a sample with a wrong label: what the sample itself pulls, and what its neighbors "
-        "pull against it.",
+        "A step of training on one sample moves the predictions on all others: by how unsure "
+        "the network is of the other, by how similar the two are to it, and by how wrong it was "
+        "on the first. How good is this first-order formula? Along a whole training it splits "
+        "what happens to a prediction into the pull of its own label and that of all its "
+        "neighbors. On samples with an unlucky label these two disagree: do the neighbors pull "
+        "towards the truth, and who wins?",
     ),
     "bias_variance": Section(
         "Do soft labels lower the variance?",
