@@ -38,6 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     workers = options.worker_count(given.workers)
     from sims.context import Context
     from sims.progress import shown
+    from sims.results import latest
 
     begin = time.perf_counter()
     reporter = shown()
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
             finished[name] = _finished(name, context)
     results = {name: one.result for name, one in finished.items()}
     drawn = pictures.draw(results, out, reporter=reporter, formats=("svg",))
-    page = pictures.write_report(results, out, drawn=drawn.files)
+    page = pictures.write_report({**latest(out), **results}, out, drawn=drawn.files)
     print(_summary(finished))
     if drawn.files:
         count = terminal.files(drawn.files, out / "figures")

@@ -3,6 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from figures.report.sections import SECTIONS
+from sims import experiments
+from sims.results import Result
 from stillroom import pictures
 from stillroom.commands import demo, report
 from stillroom.main import main
@@ -66,13 +69,17 @@ def test_a_second_demo_reuses_what_is_finished(fakes, drawing, capsys, tmp_path)
     assert "finished earlier" not in capsys.readouterr().out
 
 
-def test_the_four_experiments_are_those_of_the_house():
-    assert demo.EXPERIMENTS == (
-        "flow_trajectories",
-        "spectral_atlas",
-        "does_it_pay",
-        "eigenspace",
-    )
+def test_every_experiment_is_in_the_demo_in_the_order_of_the_report():
+    assert sorted(demo.EXPERIMENTS) == list(experiments.names())
+    assert tuple(SECTIONS) == demo.EXPERIMENTS
+
+
+def test_the_report_of_a_demo_keeps_what_else_is_stored(fakes, drawing, capsys, tmp_path):
+    Result("comparison", {}, {}, label="mine").save(tmp_path)
+    main(["demo", "--out", str(tmp_path), "--workers", "1"])
+    assert drawing.drawn == [["fake_squares"]]
+    (reported,) = drawing.reported
+    assert len(reported[0]) == 2
 
 
 def test_figures_and_report_use_what_is_stored(fakes, drawing, capsys, tmp_path, monkeypatch):
