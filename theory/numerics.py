@@ -8,12 +8,16 @@ A rate times a time is zero as soon as one of the two is zero, also when the oth
 a direction of eigenvalue zero is never learned, and nothing is learned in no time.
 """
 
+from math import factorial
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from theory.checks import Array
 
 LN2 = float(np.log(2.0))
+_BLOCK = 8192
+_BEYOND_LINEAR = tuple(1.0 / factorial(order) for order in range(17, 1, -1))
 
 
 def progress(rate: ArrayLike, time: ArrayLike) -> Array:
@@ -97,11 +101,22 @@ def exp_beyond_linear(x: ArrayLike) -> Array:
     array([0.00000000e+00, 5.00000000e-19, 7.18281828e-01])
     """
     x = np.asarray(x, dtype=np.float64)
+    flat, out = x.ravel(), np.empty(x.size)
+    for start in range(0, x.size, _BLOCK):
+        block = slice(start, start + _BLOCK)
+        out[block] = _beyond_linear(flat[block])
+    return out.reshape(x.shape)
+
+
+def _beyond_linear(x: Array) -> Array:
+    """The same for numbers that fit into the cache together, as the series goes over them often."""
     with np.errstate(under="ignore", over="ignore", invalid="ignore"):
         small = np.clip(x, -0.5, 0.5)
-        series, term = np.zeros_like(small), small * small / 2
-        for order in range(3, 18):
-            series = series + term
-            term = term * small / order
+        series = np.full_like(small, _BEYOND_LINEAR[0])
+        for coefficient in _BEYOND_LINEAR[1:]:
+            series *= small
+            series += coefficient
+        series *= small
+        series *= small
         far = np.where(x == np.inf, np.inf, np.expm1(x) - x)
-    return np.asarray(np.where(np.abs(x) <= 0.5, series, far))
+    return np.where(np.abs(x) <= 0.5, series, far)

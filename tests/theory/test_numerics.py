@@ -7,10 +7,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests import reference, strategies
-from theory.numerics import h, log_phi, phi, progress, w
+from theory.numerics import exp_beyond_linear, h, log_phi, phi, progress, w
 
 EPS = np.finfo(float).eps
 NUMBERS = st.floats(-320, 3).map(lambda exponent: 10.0**exponent)
+NEGATIVE = st.floats(-150, 2).map(lambda exponent: -(10.0**exponent))
 
 
 def _close(got, want, ulps=6):
@@ -76,3 +77,25 @@ def test_progress_mends_only_what_is_undefined():
     got = progress([[0.0], [1.0], [np.inf]], [0.0, 2.0, np.inf])
     np.testing.assert_array_equal(got, [[0, 0, 0], [0, 2, np.inf], [0, np.inf, np.inf]])
     assert progress(np.zeros((0, 3)), np.inf).shape == (0, 3)
+
+
+@given(st.floats(-0.6, 0.6) | strategies.powers_of_ten(-150, 2) | NEGATIVE)
+@example(0.5)
+@example(-0.5)
+@example(np.nextafter(0.5, 1))
+@example(1e-9)
+def test_exponential_beyond_its_linear_part_keeps_its_digits(x):
+    with mp.workdps(400):
+        want = mp.expm1(mp.mpf(x)) - mp.mpf(x)
+        assert _close(exp_beyond_linear(x), want) or want < 1e-300
+
+
+def test_exponential_beyond_its_linear_part_of_any_shape_and_size():
+    x = np.linspace(-40, 40, 30_000).reshape(3, 100, 100)
+    got = exp_beyond_linear(x)
+    assert got.shape == x.shape
+    np.testing.assert_array_equal(got[2, 7], exp_beyond_linear(x[2, 7]))
+    np.testing.assert_array_equal(got.T, exp_beyond_linear(x.T))
+    assert exp_beyond_linear(0.5).shape == ()
+    assert exp_beyond_linear(np.empty((2, 0))).shape == (2, 0)
+    np.testing.assert_array_equal(exp_beyond_linear([-np.inf, 0.0, 800.0]), [np.inf, 0.0, np.inf])

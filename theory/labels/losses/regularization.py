@@ -303,7 +303,8 @@ def _from_copies(
     hard = (1.0 - share) * one_hot(z, labels)
     if len(teachers) == 0:
         return hard
-    soft = tempered_cross_entropy(z, mean_teacher(teachers), temperature, factor, value="kl")
+    kind = "kl" if value == "mean" else "ce"  # of which only the gradient is used
+    soft = tempered_cross_entropy(z, mean_teacher(teachers), temperature, factor, value=kind)
     if value == "each":
         cost, scale = surprisal(z, temperature), temperature_factor(factor, temperature)
         apart = [scale * kl_of_cost(q, np.broadcast_to(cost, q.shape)) for q in teachers]
