@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from theory import checks
 from theory.checks import Array
 from theory.labels.dynamics import shapes
-from theory.labels.dynamics.steps import prediction_change
+from theory.labels.dynamics.steps import change
 from theory.statements import states
 
 
@@ -74,6 +74,7 @@ def pulls(
     """
     q = checks.distributions("probabilities", probabilities)
     eta = shapes.learning_rate(learning_rate)
+    tau = checks.temperature("temperature", temperature)
     pushed, batch = shapes.pushed(q, kernel, residual)
     if not batch:
         msg = (
@@ -83,9 +84,9 @@ def pulls(
         raise ValueError(msg)
     size = pushed.shape[-2]
     mine = np.arange(size) == _places(own, q, size)[..., None]
-    parts = [np.where(at[..., None], pushed, 0.0).sum(axis=-2) for at in (mine, ~mine)]
-    changes = (prediction_change(q, eta / size * part, temperature=temperature) for part in parts)
-    return Pulls(*changes)
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        parts = [np.where(at[..., None], pushed, 0.0).sum(axis=-2) for at in (mine, ~mine)]
+    return Pulls(*(change(q, part, eta / size, tau) for part in parts))
 
 
 def _places(own: ArrayLike | None, q: Array, size: int) -> Array:

@@ -6,6 +6,7 @@ from numpy.typing import ArrayLike
 from theory import checks
 from theory.checks import Array
 from theory.labels.dynamics.jacobian import apply, others
+from theory.labels.dynamics.shapes import in_range
 from theory.labels.losses.base import FACTORS, targets
 from theory.labels.softmax import softmax
 
@@ -56,8 +57,8 @@ def residual(
 
     Raises:
         ValueError: For an unknown loss or factor, a row that is no distribution, a class out of
-            range, shapes that do not broadcast, logits beside a prediction or neither, or a
-            temperature other than 1 for ``"squared"``.
+            range, shapes that do not broadcast, logits beside a prediction or neither, a
+            temperature other than 1 for ``"squared"``, or a residual too large for a float.
 
     References:
         Ren et al. 2022, Proposition 1 (p - q) and eq. 7-8 (tempered).
@@ -77,20 +78,23 @@ def residual(
     if loss == "squared":
         return _squared(logits, target, tau, factor, prediction)
     q, gap = _gap(logits, target, tau, prediction)
-    scale = _scale(factor, tau)
-    if loss == "brier":
-        return np.asarray(2.0 * scale * apply(q, gap))
-    return np.asarray(scale * gap)
+    return _scaled(factor, tau, 2.0 * apply(q, gap) if loss == "brier" else gap)
 
 
-def _scale(factor: str | float, tau: float) -> float:
-    """The factor divided by the temperature, without a square that could overflow."""
+def _scaled(factor: str | float, tau: float, gap: Array) -> Array:
+    """The gap times the factor over the temperature, without a square that could overflow."""
     if isinstance(factor, str):
         checks.choice("factor", factor, FACTORS)
-        return {"1": 1.0 / tau, "tau": 1.0, "tau2": tau, "2tau2": 2.0 * tau}[factor]
-    number = checks.scalar("factor", factor)
-    checks.nonnegative("factor", number)
-    return number / tau
+        number = 2.0 if factor == "2tau2" else 1.0
+    else:
+        number = checks.scalar("factor", factor)
+        checks.nonnegative("factor", number)
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        if factor in ("tau2", "2tau2"):
+            gap = gap * tau
+        elif factor != "tau":
+            gap = gap / tau
+        return in_range("the residual", number * gap)
 
 
 def _gap(
@@ -127,4 +131,6 @@ def _squared(
         raise ValueError(msg)
     z, t = checks.logits("logits", logits), checks.logits("target", target)
     checks.same_classes(target=t, logits=z)
-    return np.asarray(_scale(factor, 1.0) * (t - z))
+    with np.errstate(over="ignore"):
+        gap = t - z
+    return _scaled(factor, 1.0, gap)

@@ -65,9 +65,18 @@ def through(name: str, value: ArrayLike, jacobian: ArrayLike | None) -> Array:
 
 
 def times(matrix: Array, vector: Array) -> Array:
-    """Matrices times vectors; what overflows is inf or nan, which `checks.real_array` names."""
-    with np.errstate(over="ignore", invalid="ignore"):
+    """Matrices times vectors; what overflows is inf or nan, which `in_range` names."""
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         return np.asarray((matrix @ vector[..., None])[..., 0])
+
+
+def in_range(what: str, value: ArrayLike) -> Array:
+    """A result, if no number of it left the range of floats on the way."""
+    found = np.asarray(value)
+    if not np.isfinite(found).all():
+        msg = f"{what} must be a number that a float can hold: what was given is too large"
+        raise ValueError(msg)
+    return found
 
 
 def broadcast_lead(**arrays: Array) -> None:

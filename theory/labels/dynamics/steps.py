@@ -37,8 +37,8 @@ def prediction_change(
         dq, shape ``(..., K)``; rows sum to zero.
 
     Raises:
-        ValueError: If a row is no distribution, for nan or inf, shapes that do not broadcast, or
-            a temperature that is not > 0.
+        ValueError: If a row is no distribution, for nan or inf, shapes that do not broadcast, a
+            temperature that is not > 0, or a change that is too large for a float.
 
     Example:
         >>> prediction_change([0.5, 0.5], [0.1, 0.0])
@@ -48,7 +48,7 @@ def prediction_change(
     dz = checks.real_array("logit_change", logit_change)
     tau = checks.temperature("temperature", temperature)
     checks.same_classes(probabilities=q, logit_change=dz)
-    return np.asarray(apply(q, dz) / tau)
+    return change(q, dz, 1.0, tau)
 
 
 @states(
@@ -84,8 +84,8 @@ def first_order_change(
 
     Raises:
         ValueError: If a row is no distribution, for nan or inf, a kernel that is not K x K, shapes
-            that do not broadcast, an empty batch, a negative learning rate, or a temperature that
-            is not > 0.
+            that do not broadcast, an empty batch, a negative learning rate, a temperature that
+            is not > 0, or a change that is too large for a float.
 
     References:
         Ren et al. 2022, Proposition 1; its proof prints the step of the weights with the wrong
@@ -104,8 +104,21 @@ def first_order_change(
     q = checks.distributions("probabilities", probabilities)
     eta = shapes.learning_rate(learning_rate)
     pushed, batch = shapes.pushed(q, kernel, residual)
-    total = pushed.mean(axis=-2) if batch else pushed
-    return prediction_change(q, eta * total, temperature=temperature)
+    tau = checks.temperature("temperature", temperature)
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        total = pushed.mean(axis=-2) if batch else pushed
+    return change(q, total, eta, tau)
+
+
+def change(q: Array, moved: Array, scale: float, tau: float) -> Array:
+    """A(q) times what moves the logits, times a scale over tau.
+
+    Raises:
+        ValueError: If a number leaves the range of floats.
+    """
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        found = apply(q, moved) * scale / tau
+    return shapes.in_range("the change of the prediction", found)
 
 
 def momentum_change(
@@ -141,8 +154,10 @@ def momentum_change(
     """
     q = checks.distributions("probabilities", probabilities)
     eta = shapes.learning_rate(learning_rate)
+    tau = checks.temperature("temperature", temperature)
     moved = shapes.through("velocity", velocity, jacobian)
-    return prediction_change(q, -eta * moved, temperature=temperature)
+    checks.same_classes(probabilities=q, velocity=moved)
+    return change(q, moved, -eta, tau)
 
 
 def weight_decay_change(
@@ -179,8 +194,10 @@ def weight_decay_change(
     q = checks.distributions("probabilities", probabilities)
     eta, rate = shapes.learning_rate(learning_rate), checks.scalar("decay", decay)
     checks.nonnegative("decay", rate)
+    tau = checks.temperature("temperature", temperature)
     moved = shapes.through("weights", weights, jacobian)
-    return prediction_change(q, -(eta * rate) * moved, temperature=temperature)
+    checks.same_classes(probabilities=q, weights=moved)
+    return change(q, moved, -(eta * rate), tau)
 
 
 @states(
@@ -212,8 +229,8 @@ def loss_change(
         One number for each sample.
 
     Raises:
-        ValueError: For nan or inf, a kernel that is not K x K, shapes that do not broadcast, or a
-            negative learning rate.
+        ValueError: For nan or inf, a kernel that is not K x K, shapes that do not broadcast, a
+            negative learning rate, or a change that is too large for a float.
 
     Example:
         >>> print(loss_change(np.eye(2), [0.5, -0.5], 0.1))
@@ -225,8 +242,10 @@ def loss_change(
     k = shapes.blocks(kernel, r.shape[-1])
     checks.same_classes(residual=r, observed=seen)
     shapes.broadcast_lead(kernel=k, residual=r[..., None], observed=seen[..., None])
-    moved = checks.real_array("kernel times residual", shapes.times(k, r))
-    return np.asarray(-eta * (seen * moved).sum(axis=-1))[()]
+    moved = shapes.times(k, r)
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        found = -eta * (seen * moved).sum(axis=-1)
+    return shapes.in_range("the change of the loss", found)[()]
 
 
 @states(
@@ -277,9 +296,12 @@ def second_order_change(
     v, eta = shapes.vectors("tangent", tangent), shapes.learning_rate(learning_rate)
     tau = checks.temperature("temperature", temperature)
     checks.same_classes(probabilities=q, tangent=v)
-    centered = v - (q * v).sum(axis=-1, keepdims=True)
-    # the derivative of A(q) along dz = v, applied to v
-    bend = q * (centered**2 - (q * centered**2).sum(axis=-1, keepdims=True)) / tau**2
-    if curvature is not None:
-        bend = bend + prediction_change(q, curvature, temperature=tau)
-    return np.asarray(0.5 * eta**2 * bend)
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        centered = (v - (q * v).sum(axis=-1, keepdims=True)) * (eta / tau)
+        # the derivative of A(q) along dz = v, applied to v
+        bend = q * (centered**2 - (q * centered**2).sum(axis=-1, keepdims=True))
+        if curvature is not None:
+            c = checks.real_array("curvature", curvature)
+            checks.same_classes(probabilities=q, tangent=v, curvature=c)
+            bend = bend + eta * change(q, c, eta, tau)
+    return shapes.in_range("the change of the prediction", 0.5 * bend)

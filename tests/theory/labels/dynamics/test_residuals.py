@@ -113,8 +113,18 @@ def test_named_factors_differ_as_they_should():
         (("squared", [0.0, 1.0], [0.0, 1.0]), {"temperature": 2.0}, "no temperature"),
         (("squared", [0.0, 1.0], [0.0, 1.0, 2.0]), {}, "shapes must broadcast"),
         (("squared", [0.0, np.inf], [0.0, 1.0]), {}, "logits must be finite"),
+        (("squared", [1e308, 0.0], [-1e308, 0.0]), {}, "residual .* too large"),
+        (("kl", [1.0, 0.0], [0.5, 0.5]), {"temperature": 1e-310}, "residual .* too large"),
     ],
 )
 def test_bad_input_is_refused(arguments, options, says):
     with pytest.raises(ValueError, match=says):
         residual(*arguments, **options)
+
+
+def test_any_temperature_has_a_residual():
+    hot = residual("kl", [1e308, 0.0], [0.0, 1.0], temperature=1e308, factor="tau")
+    gap = residual("kl", [1.0, 0.0], [0.0, 1.0])
+    np.testing.assert_allclose(hot, gap, rtol=1e-14)
+    wide = residual("kl", [1.0, 0.0], [1.0, 0.0], temperature=1e308, factor="2tau2")
+    np.testing.assert_allclose(wide, [1e308, -1e308], rtol=1e-14)

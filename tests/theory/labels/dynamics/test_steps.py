@@ -299,7 +299,17 @@ Q, R = [0.5, 0.5], [0.5, -0.5]
         (lambda: d.first_order_change(Q, np.ones((1, 1, 2, 2)), R, 0.1), "one axis more"),
         (lambda: d.first_order_change(Q, np.ones((3, 2, 2)), np.ones((4, 2)), 0.1), "broadcast"),
         (lambda: d.first_order_change(Q, np.ones((0, 2, 2)), np.ones((0, 2)), 0.1), "at least one"),
-        (lambda: d.first_order_change(Q, 1e308 * np.ones((2, 2)), [9, 9], 0.1), "must be finite"),
+        (lambda: d.first_order_change(Q, 1e308 * np.ones((2, 2)), [9, 9], 0.1), "too large"),
+        (lambda: d.first_order_change(Q, 1e200, [1e100, 0.0], 1e100), "too large"),
+        (lambda: d.first_order_change(Q, 1.0, R, 1.0, temperature=1e-310), "too large"),
+        (lambda: d.prediction_change(Q, [1e308, -1e308], temperature=0.1), "too large"),
+        (lambda: d.second_order_change(Q, [1e200, 0.0], 0.1), "too large"),
+        (lambda: d.second_order_change(Q, R, 1e300, curvature=[1e300, 0.0]), "too large"),
+        (lambda: d.loss_change(1e308, [1e100, 0.0], 0.1), "too large"),
+        (lambda: d.loss_change(1e200, [1e100, 0.0], 1e100), "too large"),
+        (lambda: d.weight_decay_change(Q, [1e308, 0.0], 1.0, 1e300), "too large"),
+        (lambda: d.momentum_change(Q, [1e308, -1e308], 1e10), "too large"),
+        (lambda: d.pulls(Q, 1e308 * np.ones((3, 2, 2)), [9.0, 9.0], 0.1, own=0), "too large"),
         (lambda: d.momentum_change(Q, [1.0], 0.1), "velocity must have at least two classes"),
         (lambda: d.momentum_change(Q, [1.0], 0.1, jacobian=np.ones((2, 3))), "length of velocity"),
         (lambda: d.weight_decay_change(Q, [1.0, 1.0], 0.1, -1.0), "decay must be >= 0"),
@@ -317,6 +327,14 @@ Q, R = [0.5, 0.5], [0.5, -0.5]
 def test_bad_input_is_refused(call, says):
     with pytest.raises(ValueError, match=says):
         call()
+
+
+def test_a_step_that_fits_a_float_is_no_overflow_on_the_way():
+    """A square, a rate times a kernel, or a temperature squared may be out of range."""
+    got = d.second_order_change(Q, [1e200, 0.0], 1e-200)
+    np.testing.assert_allclose(got, d.second_order_change(Q, [1.0, 0.0], 1.0), rtol=1e-13)
+    got = d.first_order_change(Q, 1e300, [1e-300, 0.0], 1e300, temperature=1e300)
+    np.testing.assert_allclose(got, d.first_order_change(Q, 1.0, [1.0, 0.0], 1.0), rtol=1e-13)
 
 
 def test_lists_and_integers_are_taken():
