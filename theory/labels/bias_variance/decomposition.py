@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike
 from theory import checks
 from theory.checks import Array
 from theory.labels.bias_variance.geometric import Ensemble, shares, surprisal
-from theory.labels.losses.base import kl_of_cost, targets
+from theory.labels.divergences import kl_of_cost
+from theory.labels.losses.base import targets
 from theory.numerics import progress
 from theory.statements import states
 from theory.statistics import Interval, jackknife_interval

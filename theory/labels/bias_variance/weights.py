@@ -58,7 +58,7 @@ def soft_label_weights(
     checks.choice("form", form, FORMS)
     z, v, y = network_pair(student_logits, teacher_logits, labels)
     ratio = loss_ratio(confidence(z, y), confidence(v, y), eps)
-    return weight_of_ratio(ratio, form)[()]
+    return weight_of_ratio(ratio, form)
 
 
 def loss_ratio(student: Array, teacher: Array, eps: float | None = None) -> Array:
@@ -80,6 +80,30 @@ def log_loss(confidences: Array) -> Array:
     return np.where(confidences > 37.0, -confidences, plain)
 
 
-def weight_of_ratio(ratio: Array, form: str) -> Array:
-    """The weight of a ratio of losses, in [0, 1]."""
-    return phi(ratio) if form == "exponential" else np.tanh(ratio / 2)
+def weight_of_ratio(ratio: ArrayLike, form: str = "exponential") -> Array:
+    r"""The weight of a ratio of losses, :math:`1 - e^{-r}` or :math:`\tanh(r / 2)`.
+
+    With w the first, the second is :math:`w / (2 - w)`: at least w / 2 and at most w.
+
+    Args:
+        ratio: r >= 0, any shape; inf is legal.
+        form: ``"exponential"`` or ``"sigmoid"``.
+
+    Returns:
+        Weights in [0, 1] of the shape of ``ratio``.
+
+    Raises:
+        ValueError: For a negative ratio, nan, or an unknown form.
+
+    References:
+        Zhou et al. 2021, eq. 5 and appendix A.4.
+
+    Example:
+        >>> weight_of_ratio([0.0, 1.0, np.inf])
+        array([0.        , 0.63212056, 1.        ])
+        >>> weight_of_ratio([0.0, 1.0, np.inf], "sigmoid")
+        array([0.        , 0.46211716, 1.        ])
+    """
+    checks.choice("form", form, FORMS)
+    r = checks.nonnegative("ratio", ratio, infinite=True)
+    return np.asarray(phi(r) if form == "exponential" else np.tanh(r / 2))[()]

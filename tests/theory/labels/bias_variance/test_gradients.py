@@ -294,6 +294,9 @@ PAIR = ([[0.0, 1.0]], [[1.0, 0.0]], [0])
         (lambda: regularization_samples(*PAIR, 1.0, "both"), "criterion must be one of 'abs'"),
         (lambda: soft_label_weights(*PAIR, "tanh"), "form must be one of 'exponential'"),
         (lambda: soft_label_weights(*PAIR, eps=0.0), "eps must be > 0"),
+        (lambda: weight_of_ratio([1.0, -1.0]), "ratio must be >= 0, got -1"),
+        (lambda: weight_of_ratio(np.nan), "ratio must be numbers, not nan"),
+        (lambda: weight_of_ratio(1.0, "tanh"), "form must be one of 'exponential'"),
         (
             lambda: same_sign_share(np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0), 1.0),
             "at least one",
