@@ -191,6 +191,7 @@ def test_p77_dissection_is_a_partition(rows):
     counts = [round(part * len(rows)) for part in parts]
     assert [count / len(rows) for count in counts] == list(parts)
     assert sum(counts) == len(rows)
+    assert counts[0] == sum(a == b == c for a, b, c in rows)
     assert counts[0] + counts[2] == (teacher == truth).sum()
     assert counts[0] + counts[1] == (student == truth).sum()
 
@@ -200,6 +201,10 @@ def test_dissecting_nothing_or_unequal_shapes_is_refused():
         dissect([], [], [])
     with pytest.raises(ValueError, match="shapes must agree"):
         dissect([0], [0, 1], [0, 1])
+    with pytest.raises(ValueError, match="teacher_prediction must be classes.*got 0.5"):
+        dissect([0.5], [0], [0])
+    with pytest.raises(ValueError, match="labels must be >= 0"):
+        dissect([0], [0], [-1])
     with pytest.raises(ValueError, match="shapes must agree"):
         dissect_underfit([0.0], [0.0], [0, 1], [0, 1], [0, 1])
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from theory import checks
+from theory.checks import Array
 from theory.labels.confidence.slopes import in_order, paired_confidences, selected
 from theory.statements import states
 from theory.statistics import Interval, proportion_interval
@@ -38,8 +39,14 @@ def dissect(
 
     The accuracy of the teacher is both + only_teacher, that of the student both + only_student.
 
+    Args:
+        teacher_prediction: Class that the teacher prefers, integers of any shape.
+        student_prediction: Class that the student prefers, of the same shape.
+        labels: True classes, of the same shape.
+
     Raises:
-        ValueError: If the shapes disagree, or there are no samples.
+        ValueError: If the shapes disagree, there are no samples, or what is given are no classes
+            (probabilities, say).
 
     References:
         Nagarajan et al. 2023, figure 14.
@@ -96,7 +103,8 @@ def dissect_underfit(
         level: Nominal coverage of the (Wilson) intervals.
 
     Raises:
-        ValueError: On unequal shapes, no samples, nan or inf, or a fraction outside (0, 1].
+        ValueError: On unequal shapes, no samples, nan or inf, predictions that are no classes, or
+            a fraction outside (0, 1].
 
     References:
         Nagarajan et al. 2023, appendix C.3 and figure 14.
@@ -133,14 +141,23 @@ def dissect_underfit(
 def _right(
     teacher: ArrayLike, student: ArrayLike, labels: ArrayLike
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    first = checks.real_array("teacher_prediction", teacher)
-    second = checks.real_array("student_prediction", student)
-    truth = checks.real_array("labels", labels)
+    first = _classes("teacher_prediction", teacher)
+    second = _classes("student_prediction", student)
+    truth = _classes("labels", labels)
     checks.same_shape(teacher_prediction=first, student_prediction=second, labels=truth)
     if truth.size == 0:
         msg = "labels must hold at least one sample, got none"
         raise ValueError(msg)
     return first == truth, second == truth
+
+
+def _classes(name: str, value: ArrayLike) -> Array:
+    array = checks.nonnegative(name, value)
+    bad = array != np.floor(array)
+    if bad.any():
+        msg = f"{name} must be classes, integers >= 0, got {array[bad][0]:g}"
+        raise ValueError(msg)
+    return array
 
 
 def _shares(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> Dissection:
