@@ -189,7 +189,8 @@ def distributions(
     array = real_array(name, value)
     _require_classes(name, array, fewest)
     negative = array.min(axis=-1) < 0
-    off = array.sum(axis=-1) - 1.0
+    with np.errstate(over="ignore"):
+        off = array.sum(axis=-1) - 1.0
     bad = np.argwhere(negative | (np.abs(off) > tolerance))
     if len(bad):
         row = tuple(int(place) for place in bad[0])

@@ -70,6 +70,21 @@ def kl(p: ArrayLike, q: ArrayLike) -> Array:
         return np.asarray(terms.sum(axis=-1))[()]
 
 
+def kl_of_cost(p: Array, cost: Array) -> Array:
+    r""":math:`\mathrm{KL}(p, q)` for the q whose surprisals :math:`-\ln q` are ``cost``.
+
+    As `kl`, but right also where q is too small to be a number; nothing is checked.
+    """
+    with np.errstate(divide="ignore", invalid="ignore", under="ignore", over="ignore"):
+        q = np.exp(-cost)
+        gap = q - p
+        ratio = np.log1p(gap / p)
+        near = p * exp_beyond_linear(ratio)
+        far = np.maximum(p * (np.log(p) + cost) + gap, 0.0)
+        terms = np.where(p == 0, q, np.where(np.abs(ratio) <= 0.5, near, far))
+        return np.asarray(terms.sum(axis=-1))
+
+
 def jeffreys(p: ArrayLike, q: ArrayLike) -> Array:
     r"""Jeffreys divergence, :math:`\mathrm{KL}(p, q) + \mathrm{KL}(q, p)`.
 

@@ -99,7 +99,8 @@ def softmax_gap(
     z, v, _ = network_pair(student_logits, teacher_logits)
     first = np.argmax(v, axis=-1)
     log_s, log_t = log_softmax(z, temperature), log_softmax(v, temperature)
-    x = relative_difference(z, v, first) / checks.temperature("temperature", temperature)
+    with np.errstate(over="ignore", under="ignore"):
+        x = relative_difference(z, v, first) / checks.temperature("temperature", temperature)
     top = label_gap(log_s, log_t, x, first).value()[..., None]
     with np.errstate(divide="ignore", under="ignore", over="ignore", invalid="ignore"):
         s, t = np.exp(log_s), np.exp(log_t)

@@ -78,6 +78,7 @@ def test_nothing_times_infinity_is_nothing():
         ([[0.2, 0.2], [0.3, 0.3]], r"2 rows are wrong"),
         ([1.0], "at least two classes"),
         ([np.nan, 1.0], "must be finite"),
+        ([1e308, 1e308], r"sums to 1 \+ inf"),
     ],
 )
 def test_rows_that_are_no_distributions_are_named(rows, says):

@@ -11,8 +11,9 @@ from numpy.typing import ArrayLike
 
 from theory import checks
 from theory.checks import Array
+from theory.labels.divergences import kl_of_cost
 from theory.labels.softmax import surprisal
-from theory.numerics import exp_beyond_linear, progress
+from theory.numerics import progress
 
 FACTORS = ("1", "tau", "tau2", "2tau2")
 """Names of the factors c of a tempered loss."""
@@ -60,7 +61,26 @@ def temperature_factor(name: str, temperature: float) -> float:
     """
     checks.choice("factor", name, FACTORS)
     tau = checks.temperature("temperature", temperature)
-    return {"1": 1.0, "tau": tau, "tau2": tau**2, "2tau2": 2 * tau**2}[name]
+    scale = {"1": 1.0, "tau": tau, "tau2": tau * tau, "2tau2": 2 * tau * tau}[name]
+    if not np.isfinite(scale):
+        msg = f"temperature must have a square that is a float, got {tau:g}"
+        raise ValueError(msg)
+    return scale
+
+
+def slope_factor(name: str, temperature: float) -> float:
+    r"""The factor of the gradient, :math:`c / \tau`, also where tau^2 is too small for a float.
+
+    Raises:
+        ValueError: As `temperature_factor`, or where it is too large for a float.
+    """
+    tau, scale = float(temperature), temperature_factor(name, temperature)
+    if name != "1":
+        return {"tau": 1.0, "tau2": tau, "2tau2": 2 * tau}[name]
+    if not np.isfinite(scale / tau):
+        msg = f"temperature must have an inverse that is a float, got {tau:g}"
+        raise ValueError(msg)
+    return scale / tau
 
 
 def targets(name: str, value: ArrayLike, logits: Array, *, batch: int = 0) -> Array:
@@ -135,7 +155,8 @@ def tempered_cross_entropy(
     q = targets("target", target, z)
     cost = np.broadcast_to(surprisal(z, temperature), q.shape)
     lost = np.maximum(progress(q, cost), 0.0).sum(axis=-1) if value == "ce" else kl_of_cost(q, cost)
-    return Loss((scale * lost)[()], scale / temperature * _minus(cost, q))
+    slope = slope_factor(factor, temperature) * _minus(cost, q)
+    return Loss(progress(lost, scale)[()], slope)
 
 
 def one_hot(student_logits: ArrayLike, labels: ArrayLike) -> Loss:
@@ -153,21 +174,6 @@ def one_hot(student_logits: ArrayLike, labels: ArrayLike) -> Loss:
         array([6.93147181e-01, 1.92874985e-22])
     """
     return tempered_cross_entropy(student_logits, labels)
-
-
-def kl_of_cost(p: Array, cost: Array) -> Array:
-    r""":math:`\mathrm{KL}(p, q)` for the q whose surprisals :math:`-\ln q` are ``cost``.
-
-    As `theory.labels.divergences.kl`, but right also where q is too small to be a number.
-    """
-    with np.errstate(divide="ignore", invalid="ignore", under="ignore", over="ignore"):
-        q = np.exp(-cost)
-        gap = q - p
-        ratio = np.log1p(gap / p)
-        near = p * exp_beyond_linear(ratio)
-        far = np.maximum(p * (np.log(p) + cost) + gap, 0.0)
-        terms = np.where(p == 0, q, np.where(np.abs(ratio) <= 0.5, near, far))
-        return np.asarray(terms.sum(axis=-1))
 
 
 def _minus(cost: Array, q: Array) -> Array:

@@ -13,7 +13,13 @@ from theory.labels.bias_variance.gradients import regularization_samples
 from theory.labels.bias_variance.weights import FORMS, log_loss, loss_ratio, weight_of_ratio
 from theory.labels.confidence import confidence
 from theory.labels.gaps import divergence, log_others, network_pair, softmax_gap
-from theory.labels.losses.base import Loss, one_hot, temperature_factor, tempered_cross_entropy
+from theory.labels.losses.base import (
+    Loss,
+    one_hot,
+    slope_factor,
+    temperature_factor,
+    tempered_cross_entropy,
+)
 from theory.labels.softmax import log_softmax, softmax, surprisal
 from theory.numerics import progress
 
@@ -64,8 +70,8 @@ def distillation(
         lost = divergence(v, z, temperature)
     else:
         lost = progress(softmax(v, temperature), surprisal(z, temperature)).sum(axis=-1)
-    slope = scale / temperature * softmax_gap(z, v, temperature)
-    return Loss(np.asarray(scale * lost)[()], slope)
+    slope = slope_factor(factor, temperature) * softmax_gap(z, v, temperature)
+    return Loss(progress(lost, scale)[()], slope)
 
 
 def teacher_tempered(
@@ -323,7 +329,7 @@ def _printed(
         rest = np.exp(log_others(log_t, y))[..., None]
         lost = progress(np.where(own, 0.0, t), surprisal(z, tau)).sum(axis=-1)
         slope = rest * s - np.where(own, 0.0, t)
-    return Loss(np.asarray(tau**2 * lost)[()], tau * slope)
+    return Loss(progress(lost, temperature_factor("tau2", tau))[()], tau * slope)
 
 
 def _renormalized(z: Array, v: Array, own: NDArray[np.bool_], temperature: float) -> Loss:

@@ -9,9 +9,9 @@ from numpy.typing import ArrayLike
 
 from theory import checks
 from theory.checks import Array
+from theory.labels.divergences import kl_of_cost
 from theory.labels.losses.base import (
     Loss,
-    kl_of_cost,
     one_hot,
     temperature_factor,
     tempered_cross_entropy,
@@ -275,7 +275,9 @@ def _copies(copies: ArrayLike, z: Array) -> Array:
         )
         raise ValueError(msg)
     checks.broadcastable(copies=held[0], student_logits=z)
-    return held
+    rows = np.broadcast_shapes(held.shape[1:], z.shape)
+    missing = (1,) * (len(rows) + 1 - held.ndim)
+    return np.broadcast_to(held.reshape(len(held), *missing, *held.shape[1:]), (len(held), *rows))
 
 
 def _real(real: ArrayLike | None, count: int) -> Array:
@@ -307,8 +309,8 @@ def _from_copies(
     soft = tempered_cross_entropy(z, mean_teacher(teachers), temperature, factor, value=kind)
     if value == "each":
         cost, scale = surprisal(z, temperature), temperature_factor(factor, temperature)
-        apart = [scale * kl_of_cost(q, np.broadcast_to(cost, q.shape)) for q in teachers]
-        soft = Loss(np.mean(apart, axis=0)[()], soft.gradient)
+        apart = np.mean([kl_of_cost(q, np.broadcast_to(cost, q.shape)) for q in teachers], axis=0)
+        soft = Loss(progress(apart, scale)[()], soft.gradient)
     return hard + share * soft
 
 
@@ -429,7 +431,14 @@ def dirichlet_map_loss(
     """
     powers = exponents(counts, concentration)
     soft = tempered_cross_entropy(student_logits, dirichlet_map(counts, concentration))
-    total: Array = powers.sum(axis=-1)
+    with np.errstate(over="ignore"):
+        total: Array = powers.sum(axis=-1)
+    if not np.isfinite(total).all():
+        msg = (
+            "concentration + counts must have a sum that is a float, got numbers up to "
+            f"{float(powers.max()):g}"
+        )
+        raise ValueError(msg)
     return soft * total
 
 
@@ -469,6 +478,7 @@ def map_distillation_loss(
         >>> loss.gradient.round(6)
         array([[-0.585914,  0.585914]])
     """
+    _same_classes(student_logits, teacher_logits)
     prior = map_distillation(teacher_logits, beta, temperature, gamma=gamma, center=center)
     if not np.isfinite(prior.weight).all():
         msg = (
@@ -482,6 +492,13 @@ def map_distillation_loss(
         z = checks.logits("student_logits", student_logits)
         parts = parts + prior.uniform_share * tempered_cross_entropy(z, _uniform(z))
     return prior.weight * parts
+
+
+def _same_classes(student_logits: ArrayLike, teacher_logits: ArrayLike) -> None:
+    checks.same_classes(
+        student_logits=checks.logits("student_logits", student_logits),
+        teacher_logits=checks.logits("teacher_logits", teacher_logits),
+    )
 
 
 def rescaled_distillation(
@@ -521,6 +538,7 @@ def rescaled_distillation(
         array([[-0.643656,  0.643656]])
     """
     share = checks.fraction("label_weight", label_weight)
+    _same_classes(student_logits, teacher_logits)
     prior = map_distillation(teacher_logits, 1.0, temperature, center=center)
     with np.errstate(over="ignore"):
         total = np.expm1(prior.log_weight)

@@ -25,6 +25,7 @@ from theory.labels.risk.problem import (
     same_classes,
 )
 from theory.statements import states
+from theory.statistics.interval import power_of_two
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,8 +117,10 @@ def one_hot_risk_error(
     p = inputs(input_probabilities)
     second = rows("truth", truth, p.shape[-1])
     loss = losses_like(losses, p, second)
-    away = loss - inner(second, loss)[..., None]
-    return _assemble(p, second, second, loss, samples, inner(second, np.square(away)))
+    with np.errstate(over="ignore", under="ignore"):
+        away = loss - inner(second, loss)[..., None]
+        noise = inner(second, np.square(away))
+    return _assemble(p, second, second, loss, samples, noise)
 
 
 @states(
@@ -165,8 +168,10 @@ def random_target_risk_error(
     p, drawn, share, second = drawn_targets(input_probabilities, targets, weights, truth)
     loss = losses_like(losses, p, second)
     mean = mean_target(drawn, share)
-    away = inner(drawn - mean[..., None, :], loss[..., None, :])
-    return _assemble(p, mean, second, loss, samples, inner(share, np.square(away)))
+    with np.errstate(over="ignore", under="ignore"):
+        away = inner(drawn - mean[..., None, :], loss[..., None, :])
+        noise = inner(share, np.square(away))
+    return _assemble(p, mean, second, loss, samples, noise)
 
 
 def moment_risk_error(
@@ -206,9 +211,13 @@ def moment_risk_error(
     p, first, second = pair(input_probabilities, mean, truth)
     loss = losses_like(losses, p, second)
     moment = _second_moment(second_moment, first)
-    away = loss - inner(first, loss)[..., None]
-    around = inner(away, (moment * away[..., None, :]).sum(axis=-1))
-    return _assemble(p, first, second, loss, samples, np.maximum(around, 0.0))
+    with np.errstate(over="ignore", under="ignore"):
+        # of a size near 1: products of large losses would be inf - inf
+        scale = power_of_two(loss)
+        away = loss / scale - inner(first, loss / scale)[..., None]
+        around = inner(away, (moment * away[..., None, :]).sum(axis=-1))
+        around = np.maximum(around, 0.0) * scale * scale
+    return _assemble(p, first, second, loss, samples, around)
 
 
 def _second_moment(value: ArrayLike, mean: Array) -> Array:

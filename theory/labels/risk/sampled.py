@@ -21,7 +21,8 @@ from theory.labels.risk.bounds import (
     risk_bounds,
     width,
 )
-from theory.labels.risk.problem import inner, same_classes
+from theory.labels.risk.problem import inner
+from theory.statistics.interval import power_of_two
 
 Triple = tuple[ArrayLike, ArrayLike, ArrayLike]
 Sampler = Callable[[np.random.Generator, int], Triple]
@@ -97,7 +98,9 @@ def sampled_risk_error(
         np.stack([inner(t, loss), inner(t - truth, loss), inner(truth, loss)])
         for t, truth, loss in _triples(source, draws, rng)
     ]
-    term, gap, risk = np.concatenate(parts, axis=1)
+    sampled = np.concatenate(parts, axis=1)
+    unit = power_of_two(sampled)  # squares of large losses leave the range
+    term, gap, risk = sampled / unit
     number = _enough(len(term))
     away, off = term - term.mean(), gap - gap.mean()
     variance, spread = float(away.var(ddof=1)), float(off.var(ddof=1))
@@ -108,14 +111,14 @@ def sampled_risk_error(
     second = 2 * (spread / number) ** 2
     first = max(float(pull.var(ddof=1)) / number - second, second)
     return SampledRiskError(
-        mse=variance / count + bias**2 - spread / number,
-        variance=variance,
-        bias=bias,
-        risk=float(risk.mean()),
-        mse_error=float(np.sqrt(first)),
-        variance_error=float(np.sqrt(np.square(away).var(ddof=1) / number)),
-        bias_error=float(np.sqrt(spread / number)),
-        risk_error=float(np.sqrt(risk.var(ddof=1) / number)),
+        mse=(variance / count + bias**2 - spread / number) * unit * unit,
+        variance=variance * unit * unit,
+        bias=bias * unit,
+        risk=float(risk.mean()) * unit,
+        mse_error=float(np.sqrt(first)) * unit * unit,
+        variance_error=float(np.sqrt(np.square(away).var(ddof=1) / number)) * unit * unit,
+        bias_error=float(np.sqrt(spread / number)) * unit,
+        risk_error=float(np.sqrt(risk.var(ddof=1) / number)) * unit,
         draws=number,
     )
 
@@ -214,7 +217,6 @@ def _checked(triple: Triple) -> tuple[Array, Array, Array]:
     target = checks.distributions("targets", parts[0])
     truth = checks.distributions("truths", parts[1])
     losses = checks.real_array("losses", parts[2])
-    same_classes(targets=target, truths=truth, losses=losses)
     checks.same_shape(targets=target, truths=truth, losses=losses)
     if target.ndim != 2:
         msg = f"targets must have a row for each sampled input, shape (n, K), got {target.shape}"

@@ -57,7 +57,7 @@ def entropy_penalty_optimum(
 
     b = checks.nonnegative("beta", beta, infinite=True)
     count = class_count(classes)
-    b = b / checks.integer("samples", samples, minimum=1)
+    b = np.abs(b) / checks.integer("samples", samples, minimum=1)  # -0 has the inverse -inf
     with np.errstate(divide="ignore", over="ignore", under="ignore", invalid="ignore"):
         inverse = 1.0 / b
         # the quotient is rounded, and e^-700 makes of half an ulp of 700 some 500 ulps

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from theory import checks
 from theory.checks import Array
 from theory.labels.confidence import confidence
+from theory.labels.gaps import bounded_logits
 from theory.labels.smoothing.rows import Labels, beside_labels, class_count
 
 _PER_DECADE = 8
@@ -145,7 +146,7 @@ def temperature_for_mass(logits: ArrayLike, labels: ArrayLike, mass: float) -> f
         >>> print(round(temperature, 6))  # 9^(1/2) = 3 to 1
         2.0
     """
-    z, y = beside_labels("logits", checks.logits("logits", logits), labels)
+    z, y = beside_labels("logits", bounded_logits("logits", logits), labels)
     wanted = checks.fraction("mass", mass)
     count = z.shape[-1]
     if not 1.0 / count < wanted < 1.0:

@@ -124,11 +124,25 @@ def smoothing_concentration(beta: ArrayLike, classes: int) -> Array:
 
 def _centered(logits: Array, center: str) -> Array:
     checks.choice("center", center, CENTERS)
-    if center == "mean":
-        return np.asarray(logits - logits.mean(axis=-1, keepdims=True))
-    if center == "max":
-        return np.asarray(logits - logits.max(axis=-1, keepdims=True))
+    with np.errstate(over="ignore"):
+        if center == "mean":
+            shares = logits / logits.shape[-1]  # their sum can not overflow
+            return np.asarray(logits - shares.sum(axis=-1, keepdims=True))
+        if center == "max":
+            return np.asarray(logits - logits.max(axis=-1, keepdims=True))
     return logits
+
+
+def _strengths(beta: ArrayLike, logits: Array) -> Array:
+    """Strengths >= 0, one or one a row."""
+    b = checks.nonnegative("beta", beta)
+    checks.broadcastable(logits=logits, **{"beta over classes": b[..., None]})
+    if logits.size == 0 or b.size == 0:
+        msg = (
+            f"logits must hold at least one sample, got shapes {logits.shape} and {b.shape} of beta"
+        )
+        raise ValueError(msg)
+    return b
 
 
 def distillation_concentration(
@@ -163,16 +177,17 @@ def distillation_concentration(
         array([1.5   , 1.1667])
     """
     f = _centered(checks.logits("logits", logits), center)
-    b = checks.nonnegative("beta", beta)
+    b = _strengths(beta, f)
     tau = checks.temperature("temperature", temperature)
     flat = checks.scalar("gamma", gamma)
     checks.nonnegative("gamma", flat)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        alpha = np.where(b[..., None] == 0, 0.0, b[..., None] * np.exp(f / tau)) + flat
+        power = f / tau
+        alpha = np.where(b[..., None] == 0, 0.0, b[..., None] * np.exp(power)) + flat
     if not np.isfinite(alpha).all():
         msg = (
             "logits / temperature must be at most about 709, for exp of it is a concentration, "
-            f"got {float((f / tau).max()):g}; choose center='mean' or 'max'"
+            f"got {float(power.max()):g}; choose center='mean' or 'max'"
         )
         raise ValueError(msg)
     return np.asarray(alpha)
@@ -250,21 +265,18 @@ def map_distillation(
         >>> print(moved.teacher, round(float(moved.weight), 6))
         [0.75 0.25] 15.778112
     """
-    f = _centered(checks.logits("logits", logits), center)
-    b = checks.nonnegative("beta", beta)
-    checks.broadcastable(logits=f, beta=b[..., None])
-    if f.size == 0 or b.size == 0:
-        msg = f"logits must hold at least one sample, got shapes {f.shape} and {b.shape} of beta"
-        raise ValueError(msg)
+    z = checks.logits("logits", logits)
+    f, b = _centered(z, center), _strengths(beta, z)
     tau = checks.temperature("temperature", temperature)
     flat = checks.scalar("gamma", gamma)
     if flat < 1.0:
         msg = f"gamma must be at least 1, or the objective can be unbounded below, got {flat:g}"
         raise ValueError(msg)
     top = f.max(axis=-1)
-    with np.errstate(divide="ignore", under="ignore", over="ignore"):
+    with np.errstate(divide="ignore", under="ignore", over="ignore", invalid="ignore"):
         total = np.exp((f - top[..., None]) / tau).sum(axis=-1)
-        from_teacher = np.log(b) + top / tau + np.log(total)
+        # without strength there is no prior, however large the logits
+        from_teacher = np.where(b == 0, -np.inf, np.log(b) + top / tau + np.log(total))
         from_uniform = np.log((flat - 1.0) * f.shape[-1])
         log_prior = np.logaddexp(from_teacher, from_uniform)
         log_weight = np.logaddexp(0.0, log_prior)
@@ -272,5 +284,11 @@ def map_distillation(
             np.asarray(np.exp(part - log_weight))[()]
             for part in (0.0, from_teacher, np.broadcast_to(from_uniform, log_weight.shape))
         )
+    if not np.isfinite(log_weight).all():
+        msg = (
+            "logits / temperature must be a float, for the weight is an exponential of it, got "
+            f"logits up to {float(np.abs(f).max()):g} at temperature {tau:g}"
+        )
+        raise ValueError(msg)
     log_weight = np.asarray(log_weight)[()]
-    return MapDistillation(log_weight, label, teacher, uniform, softmax(f, tau))
+    return MapDistillation(log_weight, label, teacher, uniform, softmax(z, tau))

@@ -3,7 +3,9 @@ r"""Memory replay: which past network each copy holds, and what several copies t
 Wang et al. 2020, section 3.4. Copy 1 is the youngest; every kappa steps the copies move on by one.
 """
 
+import math
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,7 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from theory import checks
 from theory.checks import Array
 from theory.labels import divergences
-from theory.labels.softmax import softmax
+from theory.labels.divergences import kl_of_cost
+from theory.labels.softmax import softmax, surprisal
 from theory.statements import states
 
 Updates = NDArray[np.int64]
@@ -33,7 +36,7 @@ def interval_steps(epochs: float, steps_per_epoch: int) -> int:
     """
     kappa = checks.scalar("epochs", checks.positive("epochs", epochs))
     count = checks.integer("steps_per_epoch", steps_per_epoch, minimum=1)
-    return max(1, int(np.floor(kappa * count + 0.5)))
+    return max(1, math.floor(Fraction(kappa) * count + Fraction(1, 2)))
 
 
 @states(
@@ -72,6 +75,9 @@ def ring_updates(steps: ArrayLike, interval: int, copies: int) -> Updates:
                [74, 49, 24]])
     """
     t = checks.positive("steps", steps)
+    if (t > 2.0**53).any():
+        msg = f"steps must be at most 2^53, got {float(t.max()):g}"
+        raise ValueError(msg)
     if (t != np.floor(t)).any():
         msg = f"steps must be integers from 1, got {float(t[t != np.floor(t)].ravel()[0]):g}"
         raise ValueError(msg)
@@ -157,14 +163,14 @@ def copies_divergence(
     if z.ndim < 2:
         msg = f"copies must have shape (n, ..., classes), got shape {z.shape}"
         raise ValueError(msg)
-    q = softmax(checks.logits("student", student), temperature)
+    cost = surprisal(checks.logits("student", student), temperature)
     each = softmax(z, temperature)
-    checks.broadcastable(copies=each[0], student=q)
+    checks.same_classes(copies=each[0], student=cost)
     center = mean_teacher(each)
     return CopiesDivergence(
-        np.asarray(divergences.kl(each, q).mean(axis=0)),
-        divergences.kl(center, q),
-        np.asarray(divergences.kl(each, center).mean(axis=0)),
+        np.mean([kl_of_cost(q, cost) for q in each], axis=0)[()],
+        kl_of_cost(center, cost)[()],
+        np.mean([divergences.kl(q, center) for q in each], axis=0)[()],
     )
 
 

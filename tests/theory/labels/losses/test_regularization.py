@@ -275,6 +275,34 @@ def test_the_entropy_penalty_is_least_at_its_optimum(beta, k):
     assert np.abs(loss.gradient).max() < 1e-14 * (1 + beta)
 
 
+def test_copies_without_the_axes_of_the_samples_are_the_same_for_all():
+    z = np.random.default_rng(1).standard_normal((N, K))
+    copies = COPIES[:, 0]
+    for loss in (r.mrkd, lambda z, y, c: r.mrkd_tc(z, y, c, 0.4)):
+        got = loss(z, LABELS, copies)
+        want = loss(z, LABELS, np.repeat(copies[:, None], N, axis=1))
+        np.testing.assert_array_equal(got.value, want.value)
+        np.testing.assert_array_equal(got.gradient, want.gradient)
+
+
+@pytest.mark.parametrize("tau", [1e-300, 1e-160, 1e154])
+def test_temperatures_whose_square_is_no_ordinary_number(tau):
+    z = np.array([[1.0, 0.0, -1.0], [0.0, 0.0, 0.0]])
+    for loss in (
+        r.lsrkd(z, [0, 1], 1.0, tau),
+        r.lsrkd(z, [0, 1], 1.0, tau, factor="tau2"),
+        r.mrkd(z, [0, 1], [z / 2], 1.0, tau),
+        r.mrkd_tc(z, [0, 1], [z / 2], 0.5, 1.0, tau),
+    ):
+        assert np.isfinite(loss.value).all()
+        assert np.isfinite(loss.gradient).all()
+    # the gradient is tau (s - q), also where tau^2 is 0
+    got = tempered_cross_entropy(z, [[0.25, 0.5, 0.25]] * 2, tau).gradient[1]
+    np.testing.assert_allclose(
+        got, tau * np.array([1 / 12, -1 / 6, 1 / 12]), rtol=1e-12, atol=5e-324
+    )
+
+
 def test_losses_of_logits_without_measure():
     z = np.array([[1e6, 0.0, -1e6], [-1e6, 0.0, 5e-324]])
     for loss in (
@@ -314,6 +342,14 @@ def test_losses_of_logits_without_measure():
         (lambda z, y: r.entropy_penalty(z, y, 1.0, samples=0), "samples must be an integer"),
         (lambda z, y: r.dirichlet_map_loss(z, COUNTS, 0.5), "unbounded below"),
         (lambda z, y: r.map_distillation_loss(z, y, 1e5 * TEACHER, 1.0), "choose center="),
+        (lambda z, y: r.map_distillation_loss(z, y, np.zeros((N, 4)), 1.0), "must broadcast"),
+        (lambda z, y: r.rescaled_distillation(z, y, np.zeros((N, 4)), 0.6), "must broadcast"),
+        (lambda z, y: r.dirichlet_map_loss(z, COUNTS, 1e308), "sum that is a float"),
+        (
+            lambda z, y: r.lsrkd(z, y, 0.1, 1e300, factor="tau2"),
+            "temperature must have a square that is a float",
+        ),
+        (lambda z, y: r.lsrkd(z, y, 0.1, 5e-324, factor="1"), "an inverse that is a float"),
         (lambda z, y: r.rescaled_distillation(z, y, 1e5 * TEACHER, 0.5), "choose center="),
         (lambda z, y: r.beta_smoothing(z, y, 2 * TARGETS), r"row 0 sums to 1 \+ 1"),
         (lambda z, y: r.beta_smoothing(z, y, TARGETS, 1.5), "label_weight must be in"),

@@ -230,3 +230,17 @@ def test_bad_moments_are_refused_by_name(moment, says):
     mean = [[0.5, 0.5], [0.5, 0.5]]
     with pytest.raises(ValueError, match=says):
         moment_risk_error(GOOD["p"], mean, moment, mean, GOOD["losses"], 3)
+
+
+def test_losses_whose_squares_overflow_give_inf_and_no_warning():
+    p, target, truth, losses, _ = problem(6)
+    losses = (losses - 0.5) * 1e300
+    drawn, weights = np.stack([target, truth], axis=1), np.full((3, 2), 0.5)
+    moment = np.einsum("sm,smk,smj->skj", weights, drawn, drawn)
+    for error in (
+        one_hot_risk_error(p, truth, losses, 3),
+        random_target_risk_error(p, drawn, weights, truth, losses, 3),
+        moment_risk_error(p, drawn.mean(axis=1), moment, truth, losses, 3),
+    ):
+        assert error.mse == error.variance == error.label_variance == np.inf
+        assert np.isfinite([error.bias, error.risk]).all()

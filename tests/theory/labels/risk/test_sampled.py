@@ -122,6 +122,7 @@ def short(rng, count):
         (lambda: sampled_risk_error(short(RNG, 1), 5), "at least 2 inputs, got 1"),
         (lambda: sampled_risk_error((TARGET, TRUTH[:3], LOSSES), 5), "must (agree|broadcast)"),
         (lambda: sampled_risk_error((TARGET[0], TRUTH[0], LOSSES[0]), 5), "a row for each sampled"),
+        (lambda: sampled_risk_error((TARGET, TRUTH, 1.0), 5), "shapes must agree.*losses \\(\\)"),
         (lambda: sampled_risk_error((LOSSES, TRUTH, LOSSES), 5), "targets must be distributions"),
         (lambda: sampled_risk_bounds((TARGET, TRUTH, LOSSES), -1.0), "loss_bound must be >= 0"),
         (lambda: sampled_risk_bounds((TARGET, TRUTH, LOSSES), [1.0]), "loss_bound must be one"),
@@ -131,3 +132,12 @@ def short(rng, count):
 def test_bad_input_is_refused_by_name(call, says):
     with pytest.raises(ValueError, match=says):
         call()
+
+
+def test_losses_whose_squares_overflow_give_inf_and_no_warning():
+    small = sampled_risk_error((TARGET, TRUTH, LOSSES), 9)
+    found = sampled_risk_error((TARGET, TRUTH, 2.0**1000 * LOSSES), 9)
+    assert found.mse == np.copysign(np.inf, small.mse)  # below 0 by chance
+    assert found.variance == found.mse_error == np.inf
+    assert found.bias == 2.0**1000 * small.bias
+    assert found.risk_error == 2.0**1000 * small.risk_error

@@ -76,6 +76,7 @@ def test_the_inverse_inverts_next_to_one(rest, k):
 
 def test_ends_of_the_range_and_tiny_strengths():
     np.testing.assert_array_equal(s.entropy_penalty_optimum([0, np.inf], 8), [1, 1 / 8])
+    assert s.entropy_penalty_optimum(-0.0, 8) == 1.0
     np.testing.assert_array_equal(
         s.entropy_penalty_optimum([0, 5e-324, 1e-300], 8, complement=True), 0
     )

@@ -75,6 +75,9 @@ def test_a_class_below_one_makes_the_objective_unbounded():
         (lambda: s.smoothing_concentration(-1, 3), "beta must be >= 0"),
         (lambda: s.distillation_concentration([1e4, 0], 1.0), "center='mean' or 'max'"),
         (lambda: s.distillation_concentration([1, 0], 1.0, center="min"), "center must be one of"),
+        (lambda: s.distillation_concentration([1, 0], 1.0, 5e-324), "center='mean' or 'max'"),
+        (lambda: s.distillation_concentration(np.eye(2), [1.0, 2.0, 3.0]), "must broadcast"),
+        (lambda: s.map_distillation([1, 0], 1.0, 5e-324), "temperature must be a float"),
         (lambda: s.distillation_concentration([1, 0], 1.0, gamma=-1), "gamma must be >= 0"),
         (lambda: s.map_distillation([1, 0], 1.0, gamma=0.5), "gamma must be at least 1"),
         (lambda: s.map_distillation([1, 0], 1.0, 0.0), "temperature must be > 0"),
@@ -130,6 +133,16 @@ def test_a_hot_teacher_is_label_smoothing(seed, k, beta):
     alone = s.map_distillation(f, 0.0, gamma=1 + beta / k)
     assert alone.uniform_share == pytest.approx(s.smoothing_from_beta(beta, k), rel=1e-12, abs=0)
     assert alone.teacher_share == 0.0
+
+
+def test_logits_of_any_size_can_be_centered():
+    for center in ("mean", "max"):
+        found = s.map_distillation([1e308, 1e308], 2.0, center=center)
+        assert found.weight == pytest.approx(5.0, rel=1e-15)
+        np.testing.assert_array_equal(found.teacher, 0.5)
+    np.testing.assert_array_equal(
+        s.map_distillation([1e308, -1e308], 2.0, center="max").teacher, [1.0, 0.0]
+    )
 
 
 def test_weights_beyond_the_largest_float_have_a_logarithm():

@@ -69,15 +69,18 @@ def test_intervals_in_epochs():
     assert s.interval_steps(2.5, 391) == 978
     assert s.interval_steps(0.25, 391) == 98
     assert s.interval_steps(1e-9, 391) == 1
+    assert s.interval_steps(1e308, 391) == 391 * int(1e308)
 
 
-def test_divergence_of_far_copies_is_finite_or_infinite_never_nan():
+def test_divergence_of_far_copies_is_finite():
     split = s.copies_divergence([[[800.0, 0.0]], [[0.0, 800.0]]], [[0.0, 0.0]])
     np.testing.assert_allclose(split.mean, [np.log(2)])
     np.testing.assert_allclose(split.spread, [np.log(2)])
     assert split.from_mean == 0.0
+    # half of the copy lies where the student's probability is no float
     gone = s.copies_divergence([[0.0, 0.0]], [1e6, 0.0])
-    assert gone.mean == np.inf
+    assert gone.mean == gone.from_mean == pytest.approx(5e5 - np.log(2), rel=1e-15)
+    assert gone.spread == 0.0
     assert s.copies_divergence(np.zeros((2, 1, 3)), np.zeros((5, 3))).mean.shape == (5,)
 
 
@@ -86,6 +89,7 @@ def test_divergence_of_far_copies_is_finite_or_infinite_never_nan():
     [
         (lambda: s.ring_updates(0, 2, 2), "steps must be > 0"),
         (lambda: s.ring_updates(1.5, 2, 2), "steps must be integers from 1"),
+        (lambda: s.ring_updates(1e300, 2, 2), "steps must be at most 2\\^53"),
         (lambda: s.ring_updates(1, 0, 2), "interval must be an integer >= 1"),
         (lambda: s.ring_updates(1, 2, 0), "copies must be an integer >= 1"),
         (lambda: s.ring_by_recursion(0, 2, 2), "steps must be an integer >= 1"),
