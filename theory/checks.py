@@ -224,6 +224,28 @@ def classes(name: str, value: ArrayLike, count: int) -> NDArray[np.intp]:
     return raw.astype(np.intp)
 
 
+def row_classes(name: str, value: ArrayLike, rows_name: str, rows: Array) -> NDArray[np.intp]:
+    """``value`` as one class for each row of ``rows``, shape (..., K), which it broadcasts against.
+
+    A single row may have many labels. A column of labels beside many rows is refused: broadcasting
+    would set every label beside every row.
+    """
+    y = classes(name, value, rows.shape[-1])
+    lead = rows.shape[:-1]
+    try:
+        np.broadcast_shapes(lead, y.shape)
+        fits = y.ndim <= len(lead) or not lead
+    except ValueError:
+        fits = False
+    if not fits:
+        msg = (
+            f"{name} must broadcast against the rows of {rows_name}, one class for each row, got "
+            f"shapes {y.shape} and {rows.shape}"
+        )
+        raise ValueError(msg)
+    return y
+
+
 def samples(name: str, array: Array) -> Array:
     """``array`` if it holds at least one sample along its first axis."""
     if array.ndim == 0 or array.size == 0:

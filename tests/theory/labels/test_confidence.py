@@ -140,11 +140,18 @@ def test_log_odds_may_be_infinite():
         ([1.0, np.nan], 0, "logits must be finite"),
         ([1.0, np.inf], 0, "logits must be finite"),
         (np.zeros((3, 2)), [0, 1], "label must broadcast"),
+        (np.zeros((3, 2)), [[0], [1], [0]], r"each row, got shapes \(3, 1\) and \(3, 2\)"),
     ],
 )
 def test_bad_logits_and_labels_are_refused(z, y, says):
     with pytest.raises(ValueError, match=says):
         confidence(z, y)
+
+
+def test_a_single_row_may_have_many_labels():
+    np.testing.assert_array_equal(confidence([3.0, 1.0], [0, 1, 0]), [2.0, -2.0, 2.0])
+    assert confidence([3.0, 1.0], [[0], [1]]).shape == (2, 1)
+    assert confidence(np.zeros((4, 1, 2)), [0, 1]).shape == (4, 2)
 
 
 def test_a_pair_is_looked_at_in_the_class_the_teacher_prefers():
@@ -201,7 +208,7 @@ def test_dissecting_nothing_or_unequal_shapes_is_refused():
         dissect([], [], [])
     with pytest.raises(ValueError, match="shapes must agree"):
         dissect([0], [0, 1], [0, 1])
-    with pytest.raises(ValueError, match="teacher_prediction must be classes.*got 0.5"):
+    with pytest.raises(ValueError, match=r"teacher_prediction must be classes.*got 0\.5"):
         dissect([0.5], [0], [0])
     with pytest.raises(ValueError, match="labels must be >= 0"):
         dissect([0], [0], [-1])

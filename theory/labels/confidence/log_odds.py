@@ -27,13 +27,15 @@ def confidence(logits: ArrayLike, label: ArrayLike) -> Array:
 
     Args:
         logits: z, shape ``(..., classes)``, at least two classes.
-        label: Class for each row, integers; broadcasts against the leading axes of ``logits``.
+        label: Class for each row, integers; broadcasts against the leading axes of ``logits`` and
+            has no more of them, but for a single row, which may have many labels.
 
     Returns:
         phi, of the broadcast leading shape.
 
     Raises:
-        ValueError: For fewer than two classes, a class out of range, nan or inf.
+        ValueError: For fewer than two classes, a class out of range, labels of another shape, nan
+            or inf.
 
     References:
         Nagarajan et al. 2023, section 3.
@@ -43,12 +45,8 @@ def confidence(logits: ArrayLike, label: ArrayLike) -> Array:
         array([ 8.30685282, -0.69314718])
     """
     z = checks.logits("logits", logits)
-    y = checks.classes("label", label, z.shape[-1])
-    try:
-        shape = np.broadcast_shapes(z.shape[:-1], y.shape)
-    except ValueError:
-        msg = f"label must broadcast against the rows of logits, got {y.shape} and {z.shape}"
-        raise ValueError(msg) from None
+    y = checks.row_classes("label", label, "logits", z)
+    shape = np.broadcast_shapes(z.shape[:-1], y.shape)
     z, y = np.broadcast_to(z, (*shape, z.shape[-1])), np.broadcast_to(y, shape)[..., None]
     own = np.take_along_axis(z, y, axis=-1)
     others = z.copy()
