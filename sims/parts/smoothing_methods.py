@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from theory.labels import smoothing
-from theory.labels.losses import regularization as losses
+from theory.labels import losses, smoothing
 from theory.labels.losses.base import Loss
 from theory.labels.softmax import softmax
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from tests.speed.register import bench
 from theory.labels import smoothing
-from theory.labels.losses.regularization import lsrkd, mrkd
+from theory.labels.losses import lsrkd, mrkd
 
 SAMPLES, CLASSES = 50_000, 100
 

@@ -107,14 +107,17 @@ def targets(name: str, value: ArrayLike, logits: Array, *, batch: int = 0) -> Ar
     else:
         rows_given = array.shape
         dense = np.eye(classes)[checks.classes(name, array, classes)]
+    column = array.shape == rows_given and array.ndim > len(rows) > 0  # of classes, not one a row
     try:
         np.broadcast_shapes(rows_given, rows)
     except ValueError:
+        column = True
+    if column:
         msg = (
             f"{name} must be one class or one distribution for each row of logits of shape "
             f"{logits.shape}, got shape {array.shape}"
         )
-        raise ValueError(msg) from None
+        raise ValueError(msg)
     return np.broadcast_to(dense, (*np.broadcast_shapes(rows_given, rows), classes))
 
 
@@ -174,6 +177,20 @@ def one_hot(student_logits: ArrayLike, labels: ArrayLike) -> Loss:
         array([6.93147181e-01, 1.92874985e-22])
     """
     return tempered_cross_entropy(student_logits, labels)
+
+
+def uniform(z: Array) -> Array:
+    """The uniform distribution for every row."""
+    return np.full(z.shape, 1.0 / z.shape[-1])
+
+
+def beside_labels(
+    z: Array, labels: ArrayLike, weight: float, teacher: Array, temperature: float, factor: str
+) -> Loss:
+    """The form (1 - a) CE + a c KL(teacher, student at the temperature)."""
+    share = checks.fraction("weight", weight)
+    soft = tempered_cross_entropy(z, teacher, temperature, factor, value="kl")
+    return (1.0 - share) * one_hot(z, labels) + share * soft
 
 
 def _minus(cost: Array, q: Array) -> Array:

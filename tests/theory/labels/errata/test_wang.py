@@ -5,8 +5,8 @@ import pytest
 
 from theory.labels import smoothing as s
 from theory.labels.divergences import cross_entropy, kl
+from theory.labels.losses import label_smoothing, mrkd, mrkd_tc, tfkd
 from theory.labels.losses.base import one_hot
-from theory.labels.losses.regularization import label_smoothing, mrkd, mrkd_tc, tfkd
 from theory.labels.softmax import softmax
 
 # error in per cent: LSR, LsrKD; table 1 (CIFAR-100) and table 2 (CIFAR-10, CINIC-10)

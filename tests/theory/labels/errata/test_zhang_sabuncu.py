@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import minimize_scalar
 
 from theory.labels import smoothing as s
-from theory.labels.losses.regularization import (
+from theory.labels.losses import (
     beta_smoothing,
     dirichlet_map_loss,
     map_distillation_loss,

@@ -7,8 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.strategies import powers_of_ten
+from theory.labels import losses as r
 from theory.labels import smoothing as s
-from theory.labels.losses import regularization as r
 from theory.labels.losses.base import one_hot, tempered_cross_entropy
 from theory.labels.softmax import softmax
 
@@ -107,6 +107,26 @@ PAIRS = {
     "MrKD-TC, square": (
         lambda z: r.mrkd_tc(z, LABELS, COPIES, 0.4, 0.25, 3.0, factor="tau2"),
         lambda z: 0.75 * hard(z) + 0.25 * 9 * kl(corrected(0.4, 3.0), z, 3.0).mean(0),
+    ),
+    "MrKD-TC, two real copies": (
+        lambda z: r.mrkd_tc(z, LABELS, COPIES, 0.4, 0.25, 3.0, real=[True, True, False]),
+        lambda z: 0.75 * hard(z) + 0.25 * 3 * kl(corrected(0.4, 3.0)[:2], z, 3.0).mean(0),
+    ),
+    "MrKD-TC, no real copy": (
+        lambda z: r.mrkd_tc(z, LABELS, COPIES, 0.4, 0.25, real=[False] * 3),
+        lambda z: 0.75 * hard(z),
+    ),
+    "labels beside a teacher": (
+        lambda z: r.self_distillation(z, TEACHER, LABELS, 0.6, 2.0),
+        lambda z: 0.6 * hard(z) + 0.4 * ce(softmax(TEACHER, 2.0), z),
+    ),
+    "labels beside a teacher, both scaled": (
+        lambda z: r.self_distillation(z, TEACHER, LABELS, 0.1, 4.0, scale="both", value="kl"),
+        lambda z: 0.1 * hard(z) + 0.9 * 16 * kl(softmax(TEACHER, 4.0), z, 4.0),
+    ),
+    "labels beside a teacher, both scaled, factor 1": (
+        lambda z: r.self_distillation(z, TEACHER, LABELS, 0.1, 4.0, scale="both", factor="1"),
+        lambda z: 0.1 * hard(z) + 0.9 * ce(softmax(TEACHER, 4.0), z, 4.0),
     ),
     "MrKD-TC, average first": (
         lambda z: r.mrkd_tc(z, LABELS, COPIES, 0.4, 0.25, 3.0, correct="average"),
@@ -251,6 +271,29 @@ def test_teachers_that_are_the_same_give_the_same(k, seed, weight, tau):
     np.testing.assert_allclose(one.gradient, tempered_cross_entropy(z, target).gradient, atol=1e-14)
 
 
+@pytest.mark.parametrize("order", [1, 2])
+def test_the_expansion_of_a_uniform_teachers_gradient(order):
+    z = 3 * np.random.default_rng(5).standard_normal((4, 7)) + 10
+    errors = []
+    for tau in (100.0, 1000.0):
+        exact = r.lsrkd(z, [0, 1, 2, 3], 1.0, tau, factor="1").gradient
+        gap = r.uniform_gradient_expansion(z, tau, order) - exact
+        errors.append(np.abs(gap).max())
+        assert errors[-1] < 0.2 * np.abs(exact).max()
+    assert np.log10(errors[0] / errors[1]) == pytest.approx(2 + order, abs=0.1)
+    # first order: a penalty on centered logits
+    linear = r.uniform_gradient_expansion(z, 2.0, 1)
+    np.testing.assert_allclose(linear, (z - z.mean(-1, keepdims=True)) / 28, rtol=1e-12)
+
+
+def test_where_only_the_teacher_is_tempered_the_optimum_is_flatter():
+    z, v = TEACHER / 2.0 + 3.0, TEACHER + 3.0
+    alone = r.self_distillation(z, TEACHER, LABELS, 0.0, 2.0)
+    both = r.self_distillation(v, TEACHER, LABELS, 0.0, 2.0, scale="both")
+    for loss in (alone, both):
+        np.testing.assert_allclose(loss.gradient, 0.0, atol=1e-15)
+
+
 @given(st.integers(1, 5), st.integers(0, 2**32 - 1), st.floats(0.5, 20))
 def test_only_the_mean_copy_matters(n, seed, tau):
     rng = np.random.default_rng(seed)
@@ -329,6 +372,12 @@ def test_losses_of_logits_without_measure():
         (lambda z, y: r.lsrkd(z, y, 0.1, 0.0), "temperature must be > 0"),
         (lambda z, y: r.lsrkd(z, y, 0.1, factor="tau9"), "factor must be one of"),
         (lambda z, y: r.lsrkd(z, y, -0.1), r"weight must be in \[0, 1\]"),
+        (lambda z, y: r.uniform_gradient_expansion(z, 3.0, 3), "order must be 1 or 2"),
+        (lambda z, y: r.uniform_gradient_expansion(z, 3.0, 0), "order must be an integer >= 1"),
+        (lambda z, y: r.uniform_gradient_expansion(1e300 * TEACHER), "squares that are floats"),
+        (lambda z, y: r.self_distillation(z, z, y, 1.1), "label_weight must be in"),
+        (lambda z, y: r.self_distillation(z, z, y, scale="student"), "scale must be one of"),
+        (lambda z, y: r.self_distillation(z, z, y, factor="3"), "factor must be one of"),
         (lambda z, y: r.lsrkd_tc(z, y, 1.1), r"mass must be in \[0, 1\]"),
         (lambda z, y: r.mrkd(z, y, z[0]), "copies must have shape|must broadcast"),
         (lambda z, y: r.mrkd(z, y, np.zeros((2, 6, 4))), "copies must have shape"),

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from tests.reference import relative_error
 from tests.strategies import powers_of_ten
 from theory.labels import smoothing as s
+from theory.labels.losses import dirichlet_map_loss
 from theory.labels.losses.base import tempered_cross_entropy
-from theory.labels.losses.regularization import dirichlet_map_loss
 from theory.labels.softmax import surprisal
 
 classes = st.integers(2, 39) | st.sampled_from((100, 1000, 10**6))

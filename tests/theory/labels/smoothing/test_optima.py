@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.reference import relative_error
 from tests.strategies import powers_of_ten
 from theory.labels import smoothing as s
-from theory.labels.losses.regularization import lsrkd, lsrkd_tc
+from theory.labels.losses import lsrkd, lsrkd_tc
 
 classes = st.integers(2, 200)
 factors = st.sampled_from(("1", "tau", "tau2"))

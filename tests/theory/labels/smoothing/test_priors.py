@@ -8,8 +8,8 @@ from hypothesis.extra.numpy import arrays
 
 from tests.strategies import powers_of_ten
 from theory.labels import smoothing as s
+from theory.labels.losses import dirichlet_map_loss, map_distillation_loss
 from theory.labels.losses.base import one_hot, tempered_cross_entropy
-from theory.labels.losses.regularization import dirichlet_map_loss, map_distillation_loss
 from theory.labels.softmax import log_softmax, softmax, surprisal
 
 seeds = st.integers(0, 2**32 - 1)

@@ -105,6 +105,60 @@ def teacher_tempered(
     return tempered_cross_entropy(z, softmax(v, temperature), value=value)
 
 
+def self_distillation(
+    student_logits: ArrayLike,
+    teacher_logits: ArrayLike,
+    labels: ArrayLike,
+    label_weight: float = 0.6,
+    temperature: float = 1.0,
+    *,
+    scale: str = "teacher",
+    factor: str = "tau2",
+    value: str = "ce",
+) -> Loss:
+    r"""Labels beside a teacher, in one of two ways of using the temperature.
+
+    .. math:: a\, CE(e_y, s_1) + (1 - a)\, CE(t_T, s_1) \quad \text{(teacher)}, \qquad
+              a\, CE(e_y, s_1) + (1 - a)\, c\, CE(t_T, s_T) \quad \text{(both)}
+
+    Without labels the first is least for the teacher's logits over T, a flatter prediction, the
+    second for the teacher's logits themselves.
+
+    Args:
+        student_logits: z, shape ``(..., classes)``.
+        teacher_logits: Of a shape that broadcasts against it.
+        labels: y, integers of the leading shape.
+        label_weight: a in [0, 1]; 0 with T = 1 is the loss of born-again networks.
+        temperature: T > 0; `theory.labels.smoothing.temperature_for_mass` finds the one that
+            leaves a given mass on the label.
+        scale: ``"teacher"`` (`teacher_tempered`) or ``"both"`` (`distillation`).
+        factor: c of ``"both"``: ``"1"``, ``"tau"``, ``"tau2"`` or ``"2tau2"``.
+        value: ``"ce"`` or ``"kl"`` of the soft part.
+
+    Raises:
+        ValueError: For logits, labels, a weight or options that are not as described.
+
+    References:
+        Zhang and Sabuncu 2020, eq. 3. With ``label_weight=0.1, temperature=4, scale="both",
+        value="kl"`` it is the baseline of Zhou et al. 2021.
+
+    Example:
+        >>> z, v = [[0.0, 0.0]], [[4.0, 0.0]]
+        >>> self_distillation(z, v, [0], 0.6, 2.0).gradient
+        array([[-0.45231884,  0.45231884]])
+        >>> self_distillation(z, v, [0], 0.6, 2.0, scale="both").gradient
+        array([[-0.60463766,  0.60463766]])
+    """
+    share = checks.fraction("label_weight", label_weight)
+    checks.choice("scale", scale, ("teacher", "both"))
+    if scale == "teacher":
+        temperature_factor(factor, temperature)
+        soft = teacher_tempered(student_logits, teacher_logits, temperature, value)
+    else:
+        soft = distillation(student_logits, teacher_logits, temperature, factor, value)
+    return share * one_hot(student_logits, labels) + (1.0 - share) * soft
+
+
 def masked_distillation(
     student_logits: ArrayLike,
     teacher_logits: ArrayLike,
@@ -284,41 +338,6 @@ def weighted_distillation(
     return Loss(total.value, total.gradient + weight * progress(soft.value[..., None], turn))
 
 
-def pair_weights(weights: ArrayLike) -> Array:
-    """Weight of each pair of samples in a relational loss: the mean of both.
-
-    Args:
-        weights: One a sample, shape ``(n,)``.
-
-    Raises:
-        ValueError: For weights that are no such array.
-
-    References:
-        Zhou et al. 2021, appendix A.3 ("averaged weighting factors").
-
-    Example:
-        >>> pair_weights([0.0, 1.0])
-        array([[0. , 0.5],
-               [0.5, 1. ]])
-    """
-    w = _one_a_sample(weights)
-    return np.asarray((w[:, None] + w) / 2)
-
-
-def triple_weights(weights: ArrayLike) -> Array:
-    """Weight of each triple of samples: the mean of the three, shape ``(n, n, n)``.
-
-    Raises:
-        ValueError: As `pair_weights`.
-
-    Example:
-        >>> triple_weights([0.0, 3.0])[0, 1]
-        array([1., 2.])
-    """
-    w = _one_a_sample(weights)
-    return np.asarray((w[:, None, None] + w[:, None] + w) / 3)
-
-
 def _printed(
     z: Array, v: Array, y: NDArray[np.intp], own: NDArray[np.bool_], temperature: float
 ) -> Loss:
@@ -360,11 +379,3 @@ def _mask(value: ArrayLike, shape: tuple[int, ...], name: str = "keep") -> NDArr
         msg = f"{name} must be True or False for each sample, shape {shape}, got {array.shape}"
         raise ValueError(msg)
     return array.astype(np.bool_)
-
-
-def _one_a_sample(weights: ArrayLike) -> Array:
-    w = checks.samples("weights", checks.nonnegative("weights", weights))
-    if w.ndim != 1:
-        msg = f"weights must be one number a sample, got shape {w.shape}"
-        raise ValueError(msg)
-    return w
