@@ -25,6 +25,7 @@ from sims.parts.learning_dynamics_cases import (
     Steps,
     Toy,
     Training,
+    part_missed,
     path,
     similarity,
     steps,
@@ -44,6 +45,8 @@ _REACH = 0.2  # length of the longer arrow, in sides of the triangle
 _BESIDE = 0.03  # how far beside the path arrows lie: opposite ones on opposite sides
 _POINTS = 600  # changes in the scatter of predicted and measured
 _SCATTER = 0.02  # learning rate of that scatter
+_TINY = np.finfo(float).tiny
+_MOST = 1e6  # parts of a change that the first order may miss
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +233,8 @@ def _steps(taken: list[dict[str, Array]], seeds: int) -> dict[str, NDArray[Any]]
         **{f"step_{name}": values for name, values in rms.items()},
         "step_slope": every["slope"],
         "step_slope_interval": over_seeds(every["slope"]),
-        "step_miss": every["remainder"] / every["change"],
+        # a saturated network does not move, which the first order misses without bound
+        "step_miss": np.minimum(every["remainder"] / np.maximum(every["change"], _TINY), _MOST),
         "step_scatter_rate": rates[at],
         "step_predicted": predicted.ravel()[::share],
         "step_measured": measured.ravel()[::share],
@@ -244,7 +248,7 @@ def _paths(summed: list[dict[str, Array]], config: Config) -> dict[str, NDArray[
     return {
         "path_rates": np.array(config.path_rates),
         "path_missed": missed,
-        "path_missed_mean": np.exp(np.log(missed).mean(axis=2)),
+        "path_missed_mean": np.exp(np.log(np.maximum(missed, _TINY)).mean(axis=2)),
         "path_crossings": np.array([part["crossings"] for part in summed]).reshape(lead),
     }
 
@@ -280,7 +284,7 @@ def _of_groups(part: dict[str, Array]) -> dict[str, Array]:
         "top": jacobian_eigenvalues(path)[..., 0],
     }
     grouped = {name: _groups(values).mean(axis=-1) for name, values in each.items()}
-    ratio = sizes["own"] / np.maximum(sizes["neighbors"], np.finfo(float).tiny)
+    ratio = sizes["own"] / np.maximum(sizes["neighbors"], _TINY)
     return grouped | {"ratio": np.median(_groups(ratio), axis=-1)}
 
 
@@ -305,7 +309,7 @@ def _mismatch(part: dict[str, Array]) -> Array:
     half = part["path"].shape[1] // 2
     total = (part["own"] + part["neighbors"])[:, :half].sum(axis=0)
     way = part["path"][-1, :half] - part["path"][0, :half]
-    return np.asarray(np.linalg.norm(total - way) / np.linalg.norm(way))
+    return np.asarray(part_missed(total, way))
 
 
 def _turned(part: dict[str, Array]) -> Array:
@@ -323,7 +327,7 @@ def _example(part: dict[str, Array]) -> dict[str, NDArray[Any]]:
     at = np.unique(np.searchsorted(way, np.linspace(0.0, way[-1], _ARROWS)))
     pulls = np.stack([part["own"][at, 0], part["neighbors"][at, 0]]) @ corners
     longest = _norm(pulls).max(axis=0)[:, None]
-    along = pulls / np.maximum(_norm(pulls), np.finfo(float).tiny)[..., None]
+    along = pulls / np.maximum(_norm(pulls), _TINY)[..., None]
     start = path[at] @ corners + _BESIDE * np.stack([-along[..., 1], along[..., 0]], axis=-1)
     pulls = _REACH * np.divide(pulls, longest, out=np.zeros_like(pulls), where=longest > 0)
     return {
@@ -350,7 +354,7 @@ def _similarity(wide: list[dict[str, Array]]) -> dict[str, NDArray[Any]]:
     }
     drift = [
         np.linalg.norm(part["kernel_trace_end"] - part["kernel_trace"])
-        / max(np.linalg.norm(part["kernel_trace"]), np.finfo(float).tiny)
+        / max(np.linalg.norm(part["kernel_trace"]), _TINY)
         for part in wide
     ]
     first = wide[0]

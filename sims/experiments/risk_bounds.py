@@ -62,7 +62,7 @@ class Config:
             self,
             inputs=(1, 100_000),
             classes=(2, 1000),
-            datasets=(2, 10**8),
+            datasets=(50, 10**8),
             problem_inputs=(1, 1000),
             problems=(1, 10**7),
             seed=SEED,

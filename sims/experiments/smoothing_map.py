@@ -32,6 +32,7 @@ from theory.statistics import bootstrap_interval
 
 Array = NDArray[np.float64]
 Arrays = dict[str, NDArray[Any]]
+_SAME = 0.1  # strength at which methods are set side by side
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,10 @@ def run(config: Config, context: Context) -> Result:
 
 
 def _map(config: Config) -> Arrays:
-    """Mass off the label per strength: (classes, methods, points); and the papers' settings."""
+    """Mass off the label per strength: (classes, methods, points); and the papers' settings.
+
+    It is nan beyond a method's largest strength.
+    """
     strength = np.geomspace(1e-3, 10.0, config.points)
     off = np.full((len(config.classes), len(METHODS), config.points), np.nan)
     for row, k in enumerate(config.classes):
@@ -135,7 +139,10 @@ def _map(config: Config) -> Arrays:
         [[what.strength(rest, k) for what in METHODS] for rest in row]
         for row, k in zip(published, config.classes, strict=True)
     ]
+    same = np.array([_SAME])
     return {
+        "same_strength": same,
+        "same_off": np.array([[what.off(same, k)[0] for what in METHODS] for k in config.classes]),
         "classes": np.array(config.classes),
         "method": np.array([what.name for what in METHODS]),
         "method_label": np.array([what.label for what in METHODS]),
@@ -210,6 +217,12 @@ def _task(config: Config, rng: np.random.Generator) -> teachers.Task:
 def _teacher(config: Config, task: teachers.Task, logits: Arrays) -> Arrays:
     """Mean label mass over temperatures, and the temperature that matches."""
     wanted = float(smoothing.soft_mass(config.target_mass, config.label_weight))
+    if not 1 / task.classes < wanted:
+        msg = (
+            f"target_mass and label_weight must leave more than 1/classes = {1 / task.classes:.3g} "
+            f"for the soft part of the target, got {wanted:.3g}"
+        )
+        raise ValueError(msg)
     scale = float(np.std(logits["train"]))
     grid = np.geomspace(scale / 100, scale * 10, max(config.points // 3, 5))
     out: Arrays = {
@@ -279,12 +292,12 @@ def _weights(config: Config, logits: Array, matched: float) -> Arrays:
     """
     ratio = np.geomspace(0.5, 4.0, max(config.points // 12, 3))
     share = min(max(config.label_weight, 0.05), 0.95)
-    sorted_weights, label_share, spreads, ranks, betas = [], [], [], [], []
+    sorted_weights, label_share, spreads, ranks, strengths = [], [], [], [], []
     for how in teachers.WRITINGS:
         f = teachers.written(logits, how)
-        beta, found = teachers.prior(f, matched, share)
+        log_beta, found = teachers.prior(f, matched, share)
         relative = found.weight / found.weight.mean()
-        betas.append(beta)
+        strengths.append(log_beta)
         sorted_weights.append(np.sort(relative))
         label_share.append(np.sort(found.label_share))
         ranks.append(np.argsort(np.argsort(relative, kind="stable"), kind="stable"))
@@ -302,7 +315,7 @@ def _weights(config: Config, logits: Array, matched: float) -> Arrays:
         "weight_spread": np.array([teachers.spread(row) for row in weights]),
         "label_share": np.array(label_share)[:, shown],
         "share_wanted": np.array([share]),
-        "prior_beta": np.array(betas),
+        "prior_log_beta": np.array(strengths),
         "spread_temperature": ratio * matched,
         "spread": np.array(spreads),
         "weight_order": order,

@@ -267,7 +267,8 @@ class _Watch:
         self.case, self.target = case, target
         self.steps = -(-case.samples // case.batch)
         self.epochs = record_epochs(case.epochs, case.records)
-        early = self.epochs[np.searchsorted(self.epochs, case.epochs / 4)]
+        inner = self.epochs[1:-1]
+        early = inner[np.argmin(np.abs(inner - case.epochs / 4))]
         self.moments = np.array([early, case.epochs])
         pairs = range(case.draws * case.teachers)
         self.labels = np.stack([tasks[pair // case.teachers].train_labels for pair in pairs])

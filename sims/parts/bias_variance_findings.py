@@ -53,8 +53,8 @@ def _extremes(arrays: Arrays, name: str) -> str:
     rows = arrays["difference"][:, _last(arrays), _column(arrays, name)]
     low, high = int(np.argmin(rows[:, 0])), int(np.argmax(rows[:, 0]))
     return (
-        f"At {_hottest(arrays)} the difference in nats goes from {_shown(rows[low])} on "
-        f"{arrays['setting'][low]} to {_shown(rows[high])} on {arrays['setting'][high]}"
+        f"At {_hottest(arrays)} the difference goes from {_shown(rows[low])} nats "
+        f"(“{arrays['setting'][low]}”) to {_shown(rows[high])} (“{arrays['setting'][high]}”)"
     )
 
 
@@ -70,19 +70,26 @@ def _claim(below: int, above: int, every: int, *, wanted: str) -> bool | None:
     return True if good == every else None
 
 
+def _verdict(holds: bool | None) -> str:  # noqa: FBT001  # the field of a finding
+    """In the words of a headline."""
+    return {True: "holds everywhere", False: "does not hold everywhere", None: "is undecided"}[
+        holds
+    ]
+
+
 def _assumption(arrays: Arrays) -> Finding:
     rows = arrays["difference"][:, :, _column(arrays, "variance")]
     below, above, across = _verdicts(rows)
     every = below + above + across
+    holds = _claim(below, above, every, wanted="below")
     text = (
-        "That distillation lowers the variance over data and teachers (Assumption 1 of Zhou et "
-        f"al. 2021): of {every} settings and temperatures it is lower than that of students of "
-        f"the labels in {below}, higher in {above} and undecided in {across} (95 % jackknife "
-        f"intervals over {int(arrays['draws'])} draws of the data). "
+        "Assumption 1 of Zhou et al. 2021, that distillation lowers the variance over data and "
+        f"teachers, {_verdict(holds)}: beside that of students of labels the variance is lower in "
+        f"{below}, higher in {above} and undecided in {across} of {every} cases of setting and "
+        f"temperature (95 % jackknife intervals over {int(arrays['draws'])} draws of the data). "
         f"{_extremes(arrays, 'variance')}."
     )
     value, low, high = rows[0, _last(arrays)]
-    holds = _claim(below, above, every, wanted="below")
     return Finding(text, holds=holds, value=value, low=low, high=high)
 
 
@@ -90,13 +97,13 @@ def _bias(arrays: Arrays) -> Finding:
     rows = arrays["difference"][:, :, _column(arrays, "bias")]
     below, above, across = _verdicts(rows)
     every = below + above + across
+    holds = _claim(below, above, every, wanted="above")
     text = (
-        "That distillation raises the bias (the cross term of equation 3 of Zhou et al. 2021): of "
-        f"{every} settings and temperatures it does in {above}, it lowers it in {below}, and the "
-        f"rest ({across}) is undecided. {_extremes(arrays, 'bias')}."
+        "That distillation raises the bias (the cross term of equation 3 of Zhou et al. 2021) "
+        f"{_verdict(holds)}: the bias is higher in {above}, lower in {below} and undecided in "
+        f"{across} of {every} cases. {_extremes(arrays, 'bias')}."
     )
     value, low, high = rows[0, _last(arrays)]
-    holds = _claim(below, above, every, wanted="above")
     return Finding(text, holds=holds, value=value, low=low, high=high)
 
 
@@ -106,13 +113,13 @@ def _error(arrays: Arrays) -> Finding:
     accuracy = 100 * arrays["difference"][:, :, _column(arrays, "accuracy"), 0]
     lower = variance[..., 2] < 0
     if not lower.any():
-        return Finding("Nowhere is the variance of students of teachers lower for certain.")
+        return Finding("In no case is the variance of students of teachers lower for certain.")
     below, above, across = _verdicts(error[lower])
     text = (
-        f"Less variance need not be less error: where the variance is lower for certain "
-        f"({int(lower.sum())} times), the test cross-entropy is lower in {below}, higher in "
-        f"{above} and undecided in {across}, and the accuracy differs by "
-        f"{_signed(accuracy[lower].min())} to {_signed(accuracy[lower].max())} points."
+        f"Less variance need not be less error: of the {int(lower.sum())} cases where the variance "
+        f"is lower for certain, the test cross-entropy is lower in {below}, higher in {above} and "
+        f"undecided in {across}; accuracy differs by between {_signed(accuracy[lower].min())} "
+        f"and {_signed(accuracy[lower].max())} points."
     )
     return Finding(text)
 
@@ -124,14 +131,15 @@ def _signed(value: float) -> str:
 def _teachers(arrays: Arrays) -> Finding:
     inside = arrays["estimate"][:, _TAUGHT:, _column(arrays, "within")]
     total = arrays["estimate"][:, _TAUGHT:, _column(arrays, "variance"), 0]
-    share = 100 * inside[..., 0] / total
+    # what draws of the data make is an estimate, and may come out below nothing
+    share = 100 * np.clip(inside[..., 0] / np.maximum(total, np.finfo(float).tiny), 0.0, 1.0)
     row, column = np.unravel_index(int(np.argmax(share)), share.shape)
-    _, low, high = inside[row, column]
+    _, low, high = np.maximum(inside[row, column], 0.0)
     text = (
         f"Teachers of the same data make {share.min():.0f} to {share.max():.0f} % of the variance "
-        f"of their students; the data make the rest. The most is {inside[row, column, 0]:.3f} "
-        f"({low:.3f} to {high:.3f}) of {total[row, column]:.3f} nats, "
-        f"on {arrays['setting'][row]} at T = {arrays['temperature'][column]:g}."
+        f"of their students, the data make the rest. The most is {inside[row, column, 0]:.2g} "
+        f"({low:.2g} to {high:.2g}) of {total[row, column]:.2g} nats, in "
+        f"“{arrays['setting'][row]}” at T = {arrays['temperature'][column]:g}."
     )
     return Finding(text, value=share[row, column])
 
@@ -140,14 +148,14 @@ def _samples(arrays: Arrays) -> Finding:
     last = 100 * arrays["share"][0, :, -1, :, 0]
     every, ahead, _, same = last.T
     parts = [
-        f"at T = {temperature:g} {every[k]:.0f} % (teacher holds the student back in "
-        f"{ahead[k]:.0f} %), with gradients of one sign in {same[k]:.0f} %"
+        f"{every[k]:.0f} % at T = {temperature:g} (held back {ahead[k]:.0f} %, a and b of one sign "
+        f"{same[k]:.0f} %)"
         for k, temperature in enumerate(arrays["temperature"])
     ]
     text = (
-        f"Regularization samples at the end of training on {arrays['setting'][0]}: "
-        f"{'; '.join(parts)}. Those in which the teacher does not hold the student back are "
-        "counted because it pulls up harder than the label does."
+        "Not every regularization sample is one that the teacher holds back; the others count "
+        "because it pulls up harder than the label does. Of the training samples of "
+        f"“{arrays['setting'][0]}” they are, at the end, {'; '.join(parts)}."
     )
     return Finding(text)
 
@@ -163,12 +171,12 @@ def _smoothed_teachers(arrays: Arrays) -> Finding:
     differences = np.array(rows)
     below, above, across = _verdicts(differences)
     place = _last(arrays)
+    holds = _claim(below, above, len(rows), wanted="above")
     text = (
         "That a teacher of smoothed labels makes more regularization samples (Table 1 of Zhou et "
-        f"al. 2021): of {len(rows)} settings and temperatures it does in {above}, it makes fewer "
-        f"in {below}, and the rest ({across}) is undecided; on {arrays['setting'][0]} at "
-        f"{_hottest(arrays)} the difference is {_shown(differences[place], 1)} points."
+        f"al. 2021) {_verdict(holds)}: it makes more in {above}, fewer in {below}, and {across} of "
+        f"{len(rows)} cases are undecided. In “{arrays['setting'][0]}” at {_hottest(arrays)} the "
+        f"difference is {_shown(differences[place], 1)} points."
     )
     value, low, high = differences[place]
-    holds = _claim(below, above, len(rows), wanted="above")
     return Finding(text, holds=holds, value=value, low=low, high=high)

@@ -1,5 +1,7 @@
 """What ``learning_dynamics`` measures, one seed at a time: steps, a training run, a kernel."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +16,24 @@ from theory.labels.softmax import softmax
 CLASSES = 3
 _RATES = np.geomspace(1e-4, 1.0, 13)
 _SMALL = 1e-2  # learning rates to which the slope is fitted
+
+
+@contextmanager
+def stable() -> Iterator[None]:
+    """Refuse learning rates at which weights grow beyond all numbers.
+
+    >>> with stable():
+    ...     np.exp(np.array([800.0]))
+    Traceback (most recent call last):
+    ...
+    ValueError: rate must be smaller for this network: its weights overflow
+    """
+    try:
+        with np.errstate(over="raise", invalid="raise"):
+            yield
+    except FloatingPointError as error:
+        msg = "rate must be smaller for this network: its weights overflow"
+        raise ValueError(msg) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +84,7 @@ class Steps:
     """Other samples whose predictions are watched."""
 
 
+@stable()
 def steps(job: Steps) -> dict[str, Array]:
     """Predicted and measured changes; sizes are root mean squares over pairs of samples."""
     rng, x, targets, _, network = job.toy.draw()
@@ -86,7 +107,9 @@ def steps(job: Steps) -> dict[str, Array]:
     left = measured - _RATES[:, None, None, None] * first
     remainder = _size(left)
     small = _RATES <= _SMALL
-    slope = np.polyfit(np.log(_RATES[small]), np.log(remainder[small]), 1)[0]
+    # a saturated network does not move at all: no slope, which 0 stands for
+    logs = np.log(np.maximum(remainder[small], np.finfo(float).tiny))
+    slope = np.polyfit(np.log(_RATES[small]), logs, 1)[0]
     return {
         "rates": _RATES,
         "change": _size(measured),
@@ -115,6 +138,7 @@ class Training:
     """Share of the samples, hardest and easiest, that are followed."""
 
 
+@stable()
 def training(job: Training) -> dict[str, Array]:
     """Paths of the hardest samples (first) and the easiest, and what pulls them.
 
@@ -186,6 +210,7 @@ class Path:
     """Samples of each group that are followed."""
 
 
+@stable()
 def path(job: Path) -> dict[str, Array]:
     """What the first order, summed over all steps of a run, misses of the whole way.
 
@@ -213,8 +238,20 @@ def path(job: Path) -> dict[str, Array]:
             crossed[k] += _crossings(seen[k][0], after[k][0])
         network, seen = new, after
     way = [softmax(logits) - q for (_, logits), q in zip(seen, start, strict=True)]
-    missed = [np.linalg.norm(t - w) / np.linalg.norm(w) for t, w in zip(total, way, strict=True)]
+    missed = [part_missed(t, w) for t, w in zip(total, way, strict=True)]
     return {"missed": np.array(missed), "crossings": crossed / count}
+
+
+def part_missed(total: Array, way: Array) -> float:
+    """Distance of a sum of changes from the way that was gone, as a part of it.
+
+    Where nothing moved it is 0 if the sum says so too, and 1 otherwise.
+
+    >>> part_missed(np.array([1.0, 1.0]), np.array([2.0, 2.0]))
+    0.5
+    """
+    missed, gone = float(np.linalg.norm(total - way)), float(np.linalg.norm(way))
+    return missed / gone if gone else float(missed > 0)
 
 
 def _crossings(before: list[Array], after: list[Array]) -> float:
@@ -236,6 +273,7 @@ class Similarity:
     means: tuple[tuple[float, float], ...] = ((1.0, 1.0), (1.0, -1.0), (-1.0, 1.0))
 
 
+@stable()
 def similarity(job: Similarity) -> dict[str, Array]:
     """Trace of the kernel at the start, two similarities, and trace of A along training."""
     rng = np.random.default_rng(job.seed)

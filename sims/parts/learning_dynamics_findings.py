@@ -12,6 +12,7 @@ from theory.statistics import Interval, paired_difference, t_interval
 Arrays = Mapping[str, NDArray[Any]]
 _SMALL_MISS = 0.05  # share of the change that first order may miss and still predict it
 _SLOPE = 0.1  # how far from 2 the slope may lie
+_LEAST = 1e-9  # of ratios whose logarithm is taken: saturated networks make any
 
 
 def findings(arrays: Arrays) -> tuple[Finding, ...]:
@@ -30,25 +31,35 @@ def _shown(interval: Interval, form: str = ".2f") -> str:
     return f"{interval.estimate:{form}} [{interval.low:{form}}, {interval.high:{form}}]"
 
 
+def _within_one(interval: Interval) -> str:
+    """Of a mean of cosines or correlations, which lies from -1 to 1."""
+    low, high = np.clip([interval.low, interval.high], -1.0, 1.0)
+    return f"{interval.estimate:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def _name(activation: str) -> str:
+    return "ReLU" if activation == "relu" else activation
+
+
 def _step(arrays: Arrays) -> Finding:
     slopes = [t_interval(row) for row in arrays["step_slope"]]
     each = " and ".join(
-        f"{_shown(slope, '.3f')} ({name})"
+        f"{_shown(slope, '.3f')} ({_name(name)})"
         for slope, name in zip(slopes, arrays["activation"], strict=True)
     )
     miss = np.sqrt((arrays["step_miss"] ** 2).mean(axis=(0, 1)))
     rates = arrays["step_rates"]
     good = rates[miss <= _SMALL_MISS]
     reach = (
-        f"it misses less than {_SMALL_MISS:.0%} of the change up to a learning rate of "
+        f"It misses less than {_SMALL_MISS:.0%} of the change up to a learning rate of "
         f"{good.max():.2g} and {miss[-1]:.0%} at {rates[-1]:g}"
         if len(good)
-        else f"it misses {miss.min():.0%} of the change or more at all learning rates tried"
+        else f"It misses {miss.min():.0%} of the change or more at all learning rates tried"
     )
     text = (
-        "The first-order formula predicts how a step on one sample moves the predictions on "
-        f"others: what it misses falls with the learning rate to the power {each}, where theory "
-        f"says 2 where the network is smooth, and {reach}."
+        "A step on one sample moves the predictions on others by what the first-order formula "
+        f"says, up to a rest that falls with the learning rate to the power {each}; theory says 2 "
+        f"where the network is smooth. {reach}."
     )
     first = slopes[0]
     holds = all(abs(slope.estimate - 2) <= _SLOPE for slope in slopes)
@@ -59,23 +70,22 @@ def _kinks(arrays: Arrays) -> Finding:
     """Held-out samples against hard training samples, at the longest and the shortest steps."""
     rates = arrays["path_rates"]
     longest, shortest = int(np.argmax(rates)), int(np.argmin(rates))
+    at = list(dict.fromkeys((longest, shortest)))
     parts = []
     for name, mean in zip(arrays["activation"], arrays["path_missed_mean"], strict=True):
-        parts.append(
-            f"{name}: {mean[longest, 1]:.1%} and {mean[shortest, 1]:.1%} on held-out samples, "
-            f"{mean[longest, 0]:.1%} and {mean[shortest, 0]:.1%} on hard training samples"
-        )
-    missed = np.log(arrays["path_missed"])  # activations, rates, seeds, groups
+        held, hard = (" and ".join(f"{mean[k, group]:.1%}" for k in at) for group in (1, 0))
+        parts.append(f"{_name(name)}: {held} on held-out samples, {hard} on hard training samples")
+    missed = np.log(np.maximum(arrays["path_missed"], _LEAST))  # activations, rates, seeds, groups
     relu = list(arrays["activation"]).index("relu")
     often = arrays["path_crossings"][relu, shortest].mean(axis=0)
     excess = paired_difference(missed[relu, shortest, :, 0], missed[relu, shortest, :, 1])
     text = (
-        "Summed over a whole run the first order must come to the way that a prediction went, as "
-        f"steps shrink. With learning rates {rates[longest]:g} and {rates[shortest]:g} it misses "
-        f"({'; '.join(parts)}). ReLU units of training samples "
-        f"{'stick' if excess.low > 0 else 'do not visibly stick'} at their kinks: at the shorter "
-        f"steps the hard ones cross {often[0]:.2g} kinks a step, held-out samples {often[1]:.2g}, "
-        f"and the sum misses {np.exp(excess.estimate):.3g} [{np.exp(excess.low):.3g}, "
+        "Added up over a whole run, first-order changes must come to the way that a prediction "
+        f"went, as steps shrink. At learning rate {' and '.join(f'{rates[k]:g}' for k in at)} "
+        f"they miss, of the way: {'; '.join(parts)}. ReLU units of hard training samples "
+        f"{'stick' if excess.low > 0 else 'do not visibly stick'} at their kinks: at the shortest "
+        f"steps these samples cross {often[0]:.2g} kinks a step (held-out ones {often[1]:.2g}) and "
+        f"the sum misses {np.exp(excess.estimate):.3g} [{np.exp(excess.low):.3g}, "
         f"{np.exp(excess.high):.3g}] times as much on them."
     )
     return Finding(text, None, np.exp(excess.estimate), np.exp(excess.low), np.exp(excess.high))
@@ -87,17 +97,17 @@ def _late(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _ratio(arrays: Arrays) -> Finding:
-    ratio = np.log(np.maximum(arrays["force_ratio"][0], np.finfo(float).tiny))
+    ratio = np.log(np.clip(arrays["force_ratio"][0], _LEAST, 1 / _LEAST))
     first, last = ratio[:, 0], _late(ratio)
     start, end, growth = t_interval(first), t_interval(last), paired_difference(last, first)
     mismatch = arrays["mismatch"]
     text = (
-        f"On these samples the pull of the own label is {np.exp(start.estimate):.2f} times that of "
-        "all neighbors together in the first epoch and "
-        f"{np.exp(end.estimate):.2f} [{np.exp(end.low):.2f}, {np.exp(end.high):.2f}] times in the "
-        f"last tenth of them: a factor of {np.exp(growth.estimate):.3g} "
-        f"[{np.exp(growth.low):.3g}, {np.exp(growth.high):.3g}]. Both pulls, summed step by step, "
-        f"give the way that the predictions go within {mismatch.mean():.0%} (at worst "
+        "On samples with an unlucky label the pull of the own label is "
+        f"{np.exp(start.estimate):.3g} times that of all neighbors together in the first epoch and "
+        f"{np.exp(end.estimate):.3g} [{np.exp(end.low):.3g}, {np.exp(end.high):.3g}] times in the "
+        f"last tenth of the epochs: a factor of {np.exp(growth.estimate):.3g} "
+        f"[{np.exp(growth.low):.3g}, {np.exp(growth.high):.3g}]. Both pulls, added up step by "
+        f"step, miss {mismatch.mean():.0%} of the way that the predictions go (at worst "
         f"{mismatch.max():.0%})."
     )
     return Finding(
@@ -109,21 +119,21 @@ def _toward(arrays: Arrays) -> Finding:
     truth = t_interval(arrays["force_to_truth"][0].mean(axis=-1))
     against = t_interval(_late(arrays["force_to_label"][0]))
     late_words = (
-        "they still pull against the label"
+        "against the label"
         if against.high < 0
-        else "they pull along with the label"
+        else "along with the label"
         if against.low > 0
-        else "they pull neither along with the label nor against it"
+        else "neither with the label nor against it, for certain"
     )
     start, closest, end = arrays["turned"].T
     gap = paired_difference(end, closest)
     text = (
         f"Predictions on samples with an unlucky label start {start.mean():.2f} from the true "
-        f"posterior, come as near as {closest.mean():.2f} and end at {end.mean():.2f} "
-        f"({_shown(gap)} further off than at their nearest). Their neighbors pull towards the "
-        f"posterior if the cosine of the angle is positive: it is {_shown(truth)} over the whole "
-        f"training. At the end {late_words} (cosine with the direction of the label "
-        f"{_shown(against)})."
+        f"posterior, come as near as {closest.mean():.2f} and end at {end.mean():.2f}, "
+        f"{_shown(gap)} further off than at their nearest. Their neighbors pull towards the "
+        f"posterior where the cosine of the angle is above 0: over the training it is "
+        f"{_within_one(truth)}. At the end neighbors pull {late_words} (cosine "
+        f"{_within_one(against)})."
     )
     return Finding(text, truth.low > 0 and gap.low > 0, truth.estimate, truth.low, truth.high)
 
@@ -135,12 +145,13 @@ def _flat(arrays: Arrays) -> Finding:
     rise = paired_difference(peak, top[0, :, 0])
     higher = (trace[0].max(axis=-1) - trace[0, :, 0]).max()
     text = (
-        "The trace of A on easy samples goes from "
-        f"{trace[1, :, 0].mean():.2f} at the start to {trace[1, :, -1].mean():.2g} "
-        f"(change {_shown(easy)}). A flat prediction is not the one that can change most: on hard "
-        f"samples the largest eigenvalue of A is {top[0, :, 0].mean():.2f} at the start and "
-        f"{peak.mean():.2f} at its highest (rise {_shown(rise, '.3f')}), where the trace never "
-        f"rises by more than {max(higher, 0):.2g}."
+        "The more certain a prediction, the less it can be moved, by the trace of A, the "
+        f"derivative of the softmax: on easy samples it goes from {trace[1, :, 0].mean():.2f} to "
+        f"{trace[1, :, -1].mean():.2g} in training (change {_shown(easy)}). But the flat "
+        "prediction, of the largest trace, is not the one that can change most: the largest "
+        "eigenvalue of A is 1/3 there and 1/2 between two classes. On hard samples it is "
+        f"{top[0, :, 0].mean():.2f} at the start and {peak.mean():.2f} at its highest (rise "
+        f"{_shown(rise, '.3f')}), where the trace never rises by more than {max(higher, 0):.2g}."
     )
     return Finding(text, easy.high < 0, easy.estimate, easy.low, easy.high)
 
@@ -158,8 +169,8 @@ def _similar(arrays: Arrays) -> Finding:
     )
     text = (
         f"The trace of the wide network's kernel {trend} with the similarity of the inputs: rank "
-        f"correlation {_shown(by_inner)} by inner product, {_shown(by_cosine)} by cosine, positive "
-        f"for {np.mean(every > 0):.0%} of the points; {print_says}. Over the training the traces "
-        f"move by {100 * arrays['kernel_drift'].mean():.2g} %."
+        f"correlation {_within_one(by_inner)} by inner product, {_within_one(by_cosine)} by "
+        f"cosine, positive for {np.mean(every > 0):.0%} of the points; {print_says}. Over the "
+        f"training the traces move by {100 * arrays['kernel_drift'].mean():.2g} %."
     )
     return Finding(text, low > 0, by_cosine.estimate, by_cosine.low, by_cosine.high)

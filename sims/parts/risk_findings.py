@@ -48,10 +48,11 @@ def _one_hot(arrays: Arrays) -> Finding:
     inside = bool(abs(bias[0]) <= bias[2] - bias[1])
     text = (
         f"With one-hot labels the risk on {count} samples is off by {_number(bias[0])} on average "
-        f"(95 % interval {_number(bias[1])} to {_number(bias[2])}; exactly 0 by theory). Its mean "
-        f"squared error, {_number(measured)} ({_number(low)} to {_number(high)}), is all variance, "
-        f"{share:.0f} % of it from the draw of the label, while the published Euclidean bound, "
-        f"read as the distance of labels and posterior, allows a squared bias of {_number(reads)}."
+        f"(95 % interval {_number(bias[1])} to {_number(bias[2])}; 0 by theory). The mean squared "
+        f"error is {_number(measured)} ({_number(low)} to {_number(high)}): by theory all "
+        f"variance, {share:.0f} % of it from the draw of the label. The published Euclidean bound, "
+        f"read as the distance of labels from the posterior, allows a squared bias of "
+        f"{_number(reads)}."
     )
     return Finding(text, holds=inside, value=bias[0], low=bias[1], high=bias[2])
 
@@ -90,19 +91,20 @@ def _ranking(arrays: Arrays) -> Finding:
     """Does the distance rank the targets by their error?"""
     column = _column(arrays, "published", "l2")
     sizes, parts = arrays["samples"], []
-    for name, of in (("drawn", "of the targets as drawn"), ("mean", "of their mean")):
-        for size in sorted({0, len(sizes) - 1}):
+    for name, of in (("drawn", "targets as drawn"), ("mean", "their mean given the input")):
+        found = []
+        for size in dict.fromkeys((0, len(sizes) - 1)):
             distance = arrays[f"published_{name}"][:, column]
-            found = rank_correlation(distance, arrays["mse"][:, size])
-            parts.append(
-                f"{found.estimate:.2f} ({found.low:.2f} to {found.high:.2f}) for that {of} at "
-                f"N = {int(sizes[size])}"
+            rank = rank_correlation(distance, arrays["mse"][:, size])
+            found.append(
+                f"{rank.estimate:.2f} ({rank.low:.2f} to {rank.high:.2f}) at N = {int(sizes[size])}"
             )
+        parts.append(f"by the distance of {of} {' and '.join(found)}")
     text = (
-        f"Do targets nearer to the posterior have the smaller error, as Hypothesis 1 of Ren et "
-        f"al. 2022 suggests? The rank correlation of mean Euclidean distance and error over "
-        f"{len(arrays['target'])} kinds of targets (intervals as if these were drawn at random) "
-        f"is {'; '.join(parts)}."
+        "Do targets nearer to the posterior have the smaller error (Hypothesis 1 of Ren et al. "
+        f"2022)? Rank correlation of mean Euclidean distance and error over "
+        f"{len(arrays['target'])} kinds of targets: {'; '.join(parts)} (intervals as if the kinds "
+        "were drawn at random)."
     )
     return Finding(text)
 
@@ -122,14 +124,15 @@ def _tight(arrays: Arrays) -> Finding:
         arrays[f"{name}_tightness"][row, column, median] for name in ("published", "sharp")
     )
     parts = [
-        f"{words} {_number(published[_column(arrays, 'published', name)])} as published and "
-        f"{_number(sharp[_column(arrays, 'sharp', name)])} with the sharp constant"
-        for name, words in (("l2", "Euclidean"), ("kl_fwd", "forward divergence"))
+        f"{_number(published[_column(arrays, 'published', name)])} times it as published and "
+        f"{_number(sharp[_column(arrays, 'sharp', name)])} times with the sharp constant"
+        for name in ("l2", "kl_fwd")
     ]
     total = _number(sharp[_column(arrays, "sharp", "tv")])
     text = (
-        f"Over random pairs of {which} and a loss from 0 to l, bound over the largest squared "
-        f"bias that any loss makes, median: {'; '.join(parts)}; total variation {total}."
+        f"How loose are the bounds? Over random pairs of {which}, against the largest squared bias "
+        f"that a loss from 0 to l makes, the Euclidean bound is {parts[0]}, that by forward "
+        f"divergence {parts[1]}, the sharp one by total variation {total} times it (medians)."
     )
     return Finding(text, value=float(published[_column(arrays, "published", "l2")]))
 
@@ -142,9 +145,9 @@ def _vacuous(arrays: Arrays) -> Finding:
     share, low, high = held[_column(arrays, "published", "l2")]
     divergence = held[_column(arrays, "published", "kl_rev")][0]
     text = (
-        f"The published Euclidean bound exceeds what any loss can do in {100 * share:.0f} % of "
-        f"random pairs of {classes[row]} classes (Dirichlet {concentrations[column]:g}; 95 % "
-        f"interval {100 * low:.1f} to {100 * high:.1f} %), the reverse divergence in "
-        f"{100 * divergence:.0f} %."
+        f"The published Euclidean bound says nothing, being above what any loss can do, in "
+        f"{100 * share:.0f} % of random pairs of {classes[row]} classes (Dirichlet "
+        f"{concentrations[column]:g}; 95 % interval {100 * low:.1f} to {100 * high:.1f} %), that "
+        f"by reverse divergence in {100 * divergence:.0f} %."
     )
     return Finding(text, value=share, low=low, high=high)

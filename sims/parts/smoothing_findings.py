@@ -39,18 +39,19 @@ def _translated(arrays: Arrays) -> Finding:
     rest = float(arrays["published_off"][row, setting])
     equal = dict(zip(arrays["method"], arrays["equal_strength"][row, setting], strict=True))
     text = (
-        f"With {arrays['classes'][row]} classes, label smoothing with 0.1 mixed in leaves "
-        f"{rest:.4f} off the label. The same end have {equal['true']:.4f} taken off the label, a "
-        f"Dirichlet prior of β = {equal['prior']:.4f}, an entropy penalty of "
-        f"β = {equal['entropy']:.4f}, and distillation from a uniform teacher at temperature 3 "
-        f"with weight {equal['lsrkd']:.4f} (factor τ) or {equal['lsrkd_square']:.4f} (factor τ²)."
+        f"Five ways, one label: with {arrays['classes'][row]} classes, label smoothing with 0.1 "
+        f"mixed in moves {rest:.4f} off the label, and so do a Dirichlet prior of "
+        f"β = {equal['prior']:.4f}, an entropy penalty of β = {equal['entropy']:.4f}, and "
+        f"distillation from a uniform teacher at temperature 3 with weight "
+        f"{equal['lsrkd']:.4f} (factor τ) or {equal['lsrkd_square']:.4f} (factor τ²)."
     )
     return Finding(text, value=float(equal["entropy"]))
 
 
 def _checked(arrays: Arrays) -> Finding:
-    gap = np.abs(arrays["descent_off"] - arrays["descent_closed"])
-    error, spread = float(gap.max()), float(np.abs(arrays["descent_spread"]).max())
+    legal = np.isfinite(arrays["descent_closed"])  # no more than all mass can be off the label
+    gap = np.abs(arrays["descent_off"] - arrays["descent_closed"])[legal]
+    error, spread = float(gap.max()), float(np.abs(arrays["descent_spread"][legal]).max())
     text = (
         f"A minimizer that knows only the losses ends at the closed forms: over {gap.size} "
         f"combinations of method, strength and classes the label mass differs by at most "
@@ -62,16 +63,14 @@ def _checked(arrays: Arrays) -> Finding:
 
 def _same_number(arrays: Arrays) -> Finding:
     row = 0
-    place = int(np.argmin(np.abs(np.log(arrays["strength"] / 0.1))))
-    strength = float(arrays["strength"][place])
-    off = dict(zip(arrays["method"], arrays["off"][row, :, place], strict=True))
+    strength = float(arrays["same_strength"][0])
+    off = dict(zip(arrays["method"], arrays["same_off"][row], strict=True))
     ratio = float(off["prior"] / off["entropy"])
     text = (
-        f"Claim (Zhang 2020, section 9.1): the optimum of the entropy penalty is identical to that "
-        f"of label smoothing. It is of the same family, but at the same strength "
-        f"β = {strength:.3g} and with {arrays['classes'][row]} classes the prior of label "
-        f"smoothing leaves {1 - off['prior']:.4f} on the label and the entropy penalty "
-        f"{1 - off['entropy']:.5f}: "
+        f"Is the optimum of the entropy penalty that of label smoothing (Zhang and Sabuncu 2020, "
+        f"section 9.1)? It is of the same family, but at the same strength β = {strength:.3g} and "
+        f"with {arrays['classes'][row]} classes the prior of label smoothing leaves "
+        f"{1 - off['prior']:.4f} on the label and the entropy penalty {1 - off['entropy']:.5f}: "
         f"what is off the label differs by a factor of {ratio:,.0f}."
     )
     return Finding(text, holds=abs(ratio - 1) < AGREES, value=ratio)
@@ -97,19 +96,20 @@ def _beta(arrays: Arrays) -> Finding:
     wanted, matched = float(arrays["wanted_mass"][0]), float(arrays["matched_temperature"][0])
     distance = dict(zip(arrays["distance_name"], arrays["distance"], strict=True))
     estimate, low, high = distance["gain"]
+    signed = [f"{value:+.3f}".replace("-", "−") for value in distance["gain"]]
     simulated = np.abs(arrays["batch_mean"] - arrays["batch_closed"]) / arrays["batch_error"]
     if low <= 0.0 <= high:
-        word = "as far from the teacher's, within the interval, as one number for all"
+        word = "about as far from a teacher's confidences as one number for all"
     else:
-        word = f"{'nearer to' if low > 0 else 'farther from'} the teacher's than one number for all"
+        side = "nearer to" if low > 0 else "farther from"
+        word = f"{side} a teacher's confidences than one number for all"
     text = (
-        f"On {arrays['data_name'][0]}, the teacher's mean label mass is {wanted:.3f} at "
-        f"temperature {matched:.2f}. There its confidences in order lie on average "
-        f"{distance['beta'][0]:.3f} from the targets of Beta smoothing with the same mean "
-        f"(shape {arrays['beta_shape'][0]:.3g}) and {distance['flat'][0]:.3f} from a constant: "
-        f"Beta targets are {word} (difference {estimate:+.3f}, 95 % interval "
-        f"{low:+.3f} to {high:+.3f}). Simulated batches are at most {simulated.max():.1f} standard "
-        f"errors from the closed form of the order statistics."
+        f"The targets of Beta smoothing are {word}: on {arrays['data_name'][0]}, at the "
+        f"temperature {matched:.2f} where its mean label mass is {wanted:.3f}, the teacher's "
+        f"confidences in order lie on average {distance['beta'][0]:.3f} from them and "
+        f"{distance['flat'][0]:.3f} from the constant (difference {signed[0]}, 95 % interval "
+        f"{signed[1]} to {signed[2]}). Simulated batches are at most {simulated.max():.1f} "
+        f"standard errors from the closed form of the order statistics."
     )
     return Finding(text, holds=low > 0, value=estimate, low=low, high=high)
 
@@ -119,10 +119,11 @@ def _weights(arrays: Arrays) -> Finding:
     listed = ", ".join(f"{value:.3g} ({how})" for how, value in spread.items())
     order = arrays["weight_order"]
     lowest = float(order.min())
+    rank = f"{lowest:+.2f}".replace("-", "−")
     text = (
-        f"Claim: what a teacher predicts fixes the weights of the samples when distillation is "
-        f"read as maximum a posteriori. For logits that predict the same and differ by a constant "
-        f"a sample, the 95th percentile of the weights is this many times the 5th: {listed}. The "
-        f"ranks of the samples by weight correlate between two of these by {lowest:+.2f}."
+        f"Does what a teacher predicts fix the weights of the samples, where distillation is read "
+        f"as maximum a posteriori? For logits that predict the same and differ by a constant a "
+        f"sample, the 95th percentile of the weights is this many times the 5th: {listed}. Between "
+        f"two of these the ranks of the samples by weight correlate by as little as {rank}."
     )
     return Finding(text, holds=lowest > 0.999, value=float(max(spread.values())))

@@ -62,12 +62,14 @@ def written(logits: Array, how: str) -> Array:
 
 
 def prior(logits: Array, temperature: float, label_share: float) -> tuple[float, MapDistillation]:
-    """The strength beta at which samples keep a given share of their label on average."""
+    """The strength at which samples keep a given share of their label on average: log beta.
+
+    beta itself may be beyond all numbers, for tiny temperatures.
+    """
     from scipy.optimize import brentq
 
     def excess(log_beta: float) -> float:
-        found = smoothing.map_distillation(logits, np.exp(log_beta), temperature)
-        return float(np.mean(found.label_share)) - label_share
+        return float(np.mean(_distilled(logits, log_beta, temperature).label_share)) - label_share
 
     # the share of the label is 1 for beta = 0 and falls to 0
     middle = -float(np.max(logits)) / temperature
@@ -76,8 +78,13 @@ def prior(logits: Array, temperature: float, label_share: float) -> tuple[float,
         low -= 20.0
     while excess(high) > 0:
         high += 20.0
-    beta = float(np.exp(brentq(excess, low, high, xtol=1e-13)))
-    return beta, smoothing.map_distillation(logits, beta, temperature)
+    log_beta = float(brentq(excess, low, high, xtol=1e-13))
+    return log_beta, _distilled(logits, log_beta, temperature)
+
+
+def _distilled(logits: Array, log_beta: float, temperature: float) -> MapDistillation:
+    # beta exp(f / T) = exp((f + T log beta) / T)
+    return smoothing.map_distillation(logits + temperature * log_beta, 1.0, temperature)
 
 
 def spread(weights: Array) -> float:

@@ -219,9 +219,9 @@ def made_up(variance, bias=0.1, counts=(0.2, 0.4)):
 @pytest.mark.parametrize(
     ("variance", "holds", "says"),
     [
-        (-0.2, True, "in 12, higher in 0 and undecided in 0"),
-        (0.2, False, "in 0, higher in 12 and undecided in 0"),
-        (-0.01, None, "in 0, higher in 0 and undecided in 12"),
+        (-0.2, True, "lower in 12, higher in 0 and undecided in 0 of 12"),
+        (0.2, False, "does not hold everywhere"),
+        (-0.01, None, "is undecided: "),
     ],
 )
 def test_the_headline_follows_the_intervals(variance, holds, says):
@@ -237,11 +237,26 @@ def test_other_sentences_follow_the_arrays():
     assert every[1].holds is False
     assert "lower in 12" in every[2].text
     assert every[5].holds is True
-    assert "does in 4" in every[5].text
+    assert "makes more in 4" in every[5].text
+    assert "make 100 to 100 %" in every[3].text
     fewer = findings(made_up(0.2, counts=(0.4, 0.2)))
     assert fewer[1].holds is True
-    assert "Nowhere" in fewer[2].text
+    assert "In no case" in fewer[2].text
     assert fewer[5].holds is False
+
+
+def test_an_early_moment_is_looked_at_however_few_there_are():
+    for epochs, records in ((300, 3), (4, 3), (5, 1000), (100, 4)):
+        case = replace(CASE, epochs=epochs, records=records)
+        watch = parts._Watch(case, *_some(case))
+        early, last = watch.moments
+        assert 0 < early < last == epochs
+        assert early in watch.epochs
+
+
+def _some(case):
+    tasks, target = parts._tasks(case)
+    return tasks, target, parts._teachers(replace(case, teacher_epochs=1), tasks)
 
 
 @pytest.mark.parametrize(

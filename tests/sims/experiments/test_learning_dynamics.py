@@ -189,6 +189,27 @@ def test_findings_follow_the_numbers(smoke):
     assert "falls with the similarity" in said[-1].text
 
 
+def test_learning_rates_beyond_reason():
+    """Saturated networks do not move, and their findings are finite; diverging ones are refused."""
+    with Context.plain() as context:
+        result = run(replace(Config.smoke(), rate=100.0, hidden=(50,), epochs=30), context)
+        assert all(np.isfinite(a).all() for a in result.arrays.values() if a.dtype.kind == "f")
+        assert result.findings[0].holds is False
+        for finding in result.findings:
+            assert "nan" not in finding.text
+            assert " inf" not in finding.text
+        single = run(replace(Config.smoke(), path_rates=(0.1,)), context)
+        assert "At learning rate 0.1 they miss" in single.findings[1].text
+        with pytest.raises(ValueError, match="rate must be smaller for this network"):
+            run(replace(Config.smoke(), path_rates=(100.0,), path_time=1e5), context)
+
+
+def test_intervals_of_cosines_stay_within_one(smoke):
+    arrays = dict(smoke.arrays)
+    arrays["rank_cosine"] = np.array([[0.0] * 12, [0.9] * 12])
+    assert "0.45 [-1.00, 1.00] by cosine" in findings(arrays)[-1].text
+
+
 def test_the_example_lies_on_the_triangle(smoke):
     corners, way = smoke.array("example_corners"), smoke.array("example_path")
     inside = np.linalg.solve(

@@ -129,7 +129,7 @@ def test_findings_say_so_when_something_is_wrong(smoke):
         ({"space": "moon"}, "space must be one of toy, dirichlet, got 'moon'"),
         ({"loss": "hinge"}, "loss must be one of"),
         ({"classes": 1}, "classes must be at least 2"),
-        ({"datasets": 1}, "datasets must be at least 2"),
+        ({"datasets": 1}, "datasets must be at least 50"),
         ({"smoothing": (0.1, 1.5)}, "smoothing must be one or more numbers from 0 to 1"),
         ({"samples": ()}, "samples must be one or more"),
         ({"concentrations": (0.0,)}, "concentrations must be one or more"),

@@ -1,5 +1,7 @@
 """The map of softenings: known numbers, strengths that translate, a teacher of real data."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -93,6 +95,24 @@ def test_the_known_translation_of_a_tenth():
     assert "0.99959" in result.findings[2].text
 
 
+def test_odd_options_leave_no_nan_in_the_sentences():
+    """Few points, strengths beyond what a method can do, a teacher that hardly learns."""
+    odd = Config(
+        classes=(2, 3), points=2, descents=3, batches=2, batch=2, samples=60, resamples=10,
+        ridge=1e3, target_mass=0.7, label_weight=0.0,
+    )  # fmt: skip
+    with Context.plain() as context:
+        result = run(odd, context)
+        assert np.isnan(result.array("descent_closed")).any()
+        for finding in result.findings:
+            assert " nan" not in finding.text
+            assert " inf" not in finding.text
+        assert result.findings[1].holds is True
+        assert "β = 0.1 " in result.findings[2].text
+        with pytest.raises(ValueError, match="target_mass and label_weight must leave more than"):
+            run(replace(Config.smoke(), target_mass=0.1, label_weight=0.05), context)
+
+
 def test_the_temperature_matches_the_mean_mass(smoke):
     arrays = smoke.arrays
     assert arrays["wanted_mass"][0] == pytest.approx(0.625)
@@ -113,18 +133,20 @@ def test_writings_predict_the_same_and_weigh_differently():
     for how in teachers.WRITINGS:
         other = teachers.written(logits, how)
         np.testing.assert_allclose(softmax(other), softmax(logits), rtol=1e-10)
-        beta, found = teachers.prior(other, 2.0, 0.6)
-        assert beta > 0
+        _, found = teachers.prior(other, 2.0, 0.6)
         assert found.label_share.mean() == pytest.approx(0.6, abs=1e-10)
     # log-probabilities at temperature 1 sum to 1: there every sample weighs the same
     _, even = teachers.prior(teachers.written(logits, "log-probabilities"), 1.0, 0.6)
     np.testing.assert_allclose(even.weight, even.weight[0], rtol=1e-12)
     assert teachers.spread(even.weight) == pytest.approx(1.0)
     # a constant for all samples is taken up by the strength
-    beta, found = teachers.prior(logits, 2.0, 0.6)
+    log_beta, found = teachers.prior(logits, 2.0, 0.6)
     shifted, same = teachers.prior(logits + 1000.0, 2.0, 0.6)
     np.testing.assert_allclose(same.weight, found.weight, rtol=1e-9)
-    assert np.log(beta / shifted) == pytest.approx(500.0, rel=1e-9)
+    assert log_beta - shifted == pytest.approx(500.0, rel=1e-9)
+    # a temperature at which beta = exp(10,000) or so
+    _, cold = teachers.prior(teachers.written(logits, "log-probabilities") - 10.0, 1e-3, 0.6)
+    assert cold.label_share.mean() == pytest.approx(0.6, abs=1e-8)
 
 
 def test_the_teacher_is_the_minimum_of_its_loss():
@@ -151,7 +173,7 @@ def test_own_data(tmp_path):
     with Context.plain() as context:
         result = run(Config(data=tmp_path / "mine.npz", **small), context)
         assert result.array("data_name")[0] == "mine"
-        assert "On mine" in result.findings[4].text
+        assert "on mine" in result.findings[4].text
         np.savez(tmp_path / "real.npz", X=X, y=X[:, 0])
         with pytest.raises(ValueError, match="data must have integer labels"):
             run(Config(data=tmp_path / "real.npz", **small), context)
