@@ -16,6 +16,7 @@ from theory.labels.dynamics.steps import (
     momentum_change,
     prediction_change,
     second_order_change,
+    tangent_kernel,
     weight_decay_change,
 )
 
@@ -36,6 +37,7 @@ __all__ = [
     "residual",
     "second_order_change",
     "softmax_jacobian",
+    "tangent_kernel",
     "top_eigenvalue_bounds",
     "weight_decay_change",
 ]

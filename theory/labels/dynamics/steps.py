@@ -23,6 +23,45 @@ from theory.labels.dynamics.jacobian import apply
 from theory.statements import states
 
 
+def tangent_kernel(observed: ArrayLike, trained: ArrayLike | None = None) -> Array:
+    r"""Kernel of two samples, :math:`K(o, u) = J(o) J(u)^\top`, from their Jacobians.
+
+    Args:
+        observed: J(o), the derivative of the logits of the sample looked at in the weights, shape
+            ``(..., K, d)``.
+        trained: J(u), the same of the sample trained on, whose leading axes broadcast: ``(U, K,
+            d)`` beside ``(K, d)`` gives the kernels of a batch. Absent, it is o itself, and the
+            kernel positive semi-definite.
+
+    Returns:
+        K(o, u), shape ``(..., K, K)``; K(u, o) is its transpose.
+
+    Raises:
+        ValueError: For nan or inf, fewer than two classes, weights that disagree, shapes that do
+            not broadcast, or a kernel that is too large for a float.
+
+    References:
+        Ren et al. 2022, Proposition 1.
+
+    Example:
+        >>> tangent_kernel([[1, 0, 2], [0, 1, 0]], [[1, 0, 0], [0, 3, 0]])
+        array([[1., 0.],
+               [0., 3.]])
+    """
+    one = checks.real_array("observed", observed)
+    two = one if trained is None else checks.real_array("trained", trained)
+    for name, jacobian in (("observed", one), ("trained", two)):
+        if jacobian.ndim < 2 or jacobian.shape[-2] < 2 or jacobian.shape[-1] == 0:
+            msg = f"{name} must have shape (..., K, d), K >= 2 classes, got {jacobian.shape}"
+            raise ValueError(msg)
+    if one.shape[-2:] != two.shape[-2:]:
+        msg = f"observed and trained must agree in (K, d), got shapes {one.shape} and {two.shape}"
+        raise ValueError(msg)
+    checks.broadcastable(observed=one, trained=two)
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        return shapes.in_range("the kernel", one @ np.swapaxes(two, -1, -2))
+
+
 def prediction_change(
     probabilities: ArrayLike, logit_change: ArrayLike, *, temperature: float = 1.0
 ) -> Array:

@@ -7,6 +7,7 @@ import torch
 from hypothesis import strategies as st
 
 from tests.strategies import generators
+from theory.labels.dynamics import tangent_kernel
 from theory.labels.softmax import softmax
 
 CORNERS = (
@@ -110,8 +111,7 @@ class Pair:
         return torch.func.grad(self.network.loss)(self.w, self.u, self.p)
 
     def kernel(self, first, second):
-        one, two = (self.network.jacobian(self.w, x) for x in (first, second))
-        return (one @ two.T).numpy()
+        return tangent_kernel(*(self.network.jacobian(self.w, x) for x in (first, second)))
 
     def residual(self):
         return (self.p - self.network.prediction(self.w, self.u)).numpy()

@@ -68,9 +68,22 @@ def test_the_slope_is_two_within_a_hundredth(network):
 @given(SEEDS)
 def test_p24_the_kernel_of_exchanged_samples_is_the_transpose(network, seed):
     pair = Pair.draw(network, seed)
-    np.testing.assert_allclose(
-        pair.kernel(pair.o, pair.u), pair.kernel(pair.u, pair.o).T, rtol=0, atol=1e-12
-    )
+    found = pair.kernel(pair.o, pair.u)
+    np.testing.assert_allclose(found, pair.kernel(pair.u, pair.o).T, rtol=0, atol=1e-12)
+    one, two = (network.jacobian(pair.w, x).numpy() for x in (pair.o, pair.u))
+    np.testing.assert_allclose(found, np.einsum("ad,bd->ab", one, two), rtol=1e-12, atol=1e-14)
+    own = d.tangent_kernel(one)
+    np.testing.assert_allclose(own, own.T, rtol=1e-13)
+    assert np.linalg.eigvalsh(own).min() >= -1e-12 * np.trace(own)
+
+
+def test_kernels_of_a_batch():
+    rng = np.random.default_rng(0)
+    observed, trained = rng.standard_normal((5, 3, 7)), rng.standard_normal((4, 3, 7))
+    kernel = d.tangent_kernel(observed[:, None], trained)
+    assert kernel.shape == (5, 4, 3, 3)
+    np.testing.assert_allclose(kernel[2, 1], observed[2] @ trained[1].T, rtol=1e-13)
+    np.testing.assert_allclose(d.tangent_kernel(observed[2], trained)[1], kernel[2, 1], rtol=1e-13)
 
 
 def test_the_kernel_of_a_linear_model_is_a_multiple_of_the_identity():
@@ -310,6 +323,11 @@ Q, R = [0.5, 0.5], [0.5, -0.5]
         (lambda: d.weight_decay_change(Q, [1e308, 0.0], 1.0, 1e300), "too large"),
         (lambda: d.momentum_change(Q, [1e308, -1e308], 1e10), "too large"),
         (lambda: d.pulls(Q, 1e308 * np.ones((3, 2, 2)), [9.0, 9.0], 0.1, own=0), "too large"),
+        (lambda: d.tangent_kernel([1.0, 2.0]), r"observed must have shape \(..., K, d\)"),
+        (lambda: d.tangent_kernel(np.eye(2), np.ones((1, 2))), "trained must have shape"),
+        (lambda: d.tangent_kernel(np.eye(2), np.ones((2, 3))), r"must agree in \(K, d\)"),
+        (lambda: d.tangent_kernel(np.ones((2, 2, 3)), np.ones((4, 2, 3))), "broadcast"),
+        (lambda: d.tangent_kernel(1e200 * np.eye(2)), "kernel .* too large"),
         (lambda: d.momentum_change(Q, [1.0], 0.1), "velocity must have at least two classes"),
         (lambda: d.momentum_change(Q, [1.0], 0.1, jacobian=np.ones((2, 3))), "length of velocity"),
         (lambda: d.weight_decay_change(Q, [1.0, 1.0], 0.1, -1.0), "decay must be >= 0"),
