@@ -68,13 +68,9 @@ def network_pair(
             f"got shapes {z.shape} and {v.shape}"
         )
         raise ValueError(msg)
-    rows = np.broadcast_shapes(z.shape[:-1], v.shape[:-1])
-    y = checks.classes("labels", 0 if labels is None else labels, z.shape[-1])
-    try:
-        rows = np.broadcast_shapes(rows, y.shape)
-    except ValueError:
-        msg = f"labels must be one class for each row of the logits {rows}, got shape {y.shape}"
-        raise ValueError(msg) from None
+    z, v = np.broadcast_arrays(z, v)
+    y = checks.row_classes("labels", 0 if labels is None else labels, "the logits", z)
+    rows = np.broadcast_shapes(z.shape[:-1], y.shape)
     shape = (*rows, z.shape[-1])
     return np.broadcast_to(z, shape), np.broadcast_to(v, shape), np.broadcast_to(y, rows)
 

@@ -131,6 +131,8 @@ def test_the_order_of_three_classes_turns_the_triangle():
     [
         (lambda: paths.base_difficulty([2], [[0.5, 0.5]]), "labels must be integers from 0 to 1"),
         (lambda: paths.base_difficulty([0, 1, 1], [[0.5, 0.5]] * 2), "labels must broadcast"),
+        (lambda: paths.base_difficulty([[0], [1], [1]], [[0.5, 0.5]] * 3), "labels must broadcast"),
+        (lambda: paths.zigzag_score([[[0.5, 0.5]] * 3] * 2, [[0], [1], [1]]), "each row"),
         (lambda: paths.base_difficulty([0], [[0.5, 0.6]]), "truth must be distributions"),
         (lambda: paths.base_difficulty([[0.5, 0.6]], [[0.5, 0.5]]), "labels must be distributions"),
         (lambda: paths.expected_squared_difficulty([1.0]), "at least two classes"),

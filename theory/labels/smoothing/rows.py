@@ -41,12 +41,8 @@ def beside_labels(name: str, rows: Array, labels: ArrayLike) -> tuple[Array, Lab
     Raises:
         ValueError: For a label out of range, no labels, or shapes that do not broadcast.
     """
-    y = labels_of(labels, rows.shape[-1])
-    try:
-        shape = np.broadcast_shapes(rows.shape[:-1], y.shape)
-    except ValueError:
-        msg = f"labels must broadcast against the rows of {name}, got {y.shape} and {rows.shape}"
-        raise ValueError(msg) from None
+    y = labels_of(checks.row_classes("labels", labels, name, rows), rows.shape[-1])
+    shape = np.broadcast_shapes(rows.shape[:-1], y.shape)
     return np.broadcast_to(rows, (*shape, rows.shape[-1])), np.broadcast_to(y, shape)
 
 

@@ -289,6 +289,7 @@ def test_interval_of_the_variance():
         (lambda: heskes([[0.0, 0.0]], 2), "target must be integers from 0 to 1"),
         (lambda: heskes(np.zeros((2, 3, 4)), [[0.5, 0.5, 0.5, 0.5]]), "sums to 1 \\+ 1"),
         (lambda: heskes(np.zeros((2, 3, 4)), [0, 1]), "one class or one distribution for each row"),
+        (lambda: heskes(np.zeros((2, 3, 4)), [[0], [1], [2]]), "for each row"),
         (lambda: heskes(np.zeros((2, 4)), 0, [1.0]), "weights must be 2 weights"),
         (lambda: heskes(np.zeros((2, 4)), 0, [0.0, 0.0]), "not all 0"),
         (lambda: heskes(np.zeros((2, 4)), 0, [1.0, -1.0]), "weights must be >= 0"),

@@ -289,6 +289,7 @@ PAIR = ([[0.0, 1.0]], [[1.0, 0.0]], [0])
         (lambda: label_gradients(*PAIR[:2], [2], 1.0), "labels must be integers from 0 to 1"),
         (lambda: label_gradients(*PAIR[:2], [0, 1, 1.5], 1.0), "labels must be integers"),
         (lambda: label_gradients(np.zeros((2, 2)), np.zeros((2, 2)), [0, 0, 0], 1.0), "each row"),
+        (lambda: label_gradients(*np.zeros((2, 3, 2)), [[0], [1], [0]], 1.0), "each row"),
         (lambda: label_gradients(np.zeros((2, 2)), np.zeros((3, 2)), [0, 0], 1.0), "broadcast"),
         (lambda: label_gradients(np.zeros((2, 1 + 2)), np.zeros((2, 2)), [0, 0], 1.0), "broadcast"),
         (lambda: regularization_samples(*PAIR, 1.0, "both"), "criterion must be one of 'abs'"),
