@@ -21,7 +21,7 @@ ALT = (
 ORDER = 10
 
 PARTS = ("both", "only the student", "only the teacher", "neither")
-GROUPS = ("all samples", "teacher least sure", "underfit of those")
+GROUPS = ("all samples", "teacher least sure", "of those, student\nless sure still")
 SHADES = ("#9db4d3", style.STUDENT.color, style.TEACHER.color, "#6f7378")
 DENSITY = LinearSegmentedColormap.from_list(
     "density", ["#dfe7f1", "#9db4d3", "#4d79ae", "#1b4f8f", "#0a1f3d"]
@@ -42,11 +42,12 @@ def CAPTION(result: Result) -> str:
     """What is drawn, and what is left out."""
     share = float(result.config["fraction"])
     drawn = "Each mark is a sample" if "points" in result.arrays else "Shading counts samples"
+    part = f"{100 * share:g}%"
     text = (
         f"{drawn}: log-odds of a class for teacher (across) and student (up), with the diagonal of "
         "equal confidence. Orange lines are least-squares fits over the "
-        f"{share:.0%} of samples where the teacher is least sure and the {share:.0%} where it is "
-        "surest; steeper than the diagonal at the lower end, the student exaggerates."
+        f"{part} of samples where the teacher is least sure and the {part} where it is surest; "
+        "steeper than the diagonal at the lower end, the student exaggerates."
     )
     if "control" in result.array("roles"):
         text += " The control's slope is that of a network trained without the teacher."

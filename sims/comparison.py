@@ -42,6 +42,7 @@ from theory.statistics import Interval
 from theory.statistics.interval import nominal
 
 EXPERIMENT = "comparison"
+_PAIR = ("teacher", "student")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 
 
@@ -172,6 +173,8 @@ def _compared(given: Networks, config: Config) -> Result:
         raise ValueError(msg)
     found = looked_at(given, config.temperature)
     _warn_of_chance(found)
+    if found.labels is not None:
+        _warn_of_labels(found)
     rng = np.random.default_rng(config.seed)
     views = _views(found, config, rng)
     measures = scores.of_networks(found, config.level)
@@ -250,15 +253,19 @@ def _tables(
 
 
 def _dissected(found: Samples, config: Config) -> UnderfitDissection:
-    """All seeds together: the quarter is that of all their points."""
+    """All seeds together: the quarter is that of all their points, of the same samples."""
     teacher, student = (found.networks[role] for role in ("teacher", "student"))
     assert found.labels is not None  # noqa: S101  # the caller has looked
     values = (
         teacher.confidence, student.confidence, teacher.prediction, student.prediction, found.labels
     )  # fmt: skip
-    return dissect_underfit(
+    parts = dissect_underfit(
         *(value.ravel() for value in values), fraction=config.fraction, level=config.level
     )
+    outside, rest = (
+        scores.pooled_share(one, len(found.labels)) for one in (parts.outside, parts.outside_rest)
+    )
+    return replace(parts, outside=outside, outside_rest=rest)
 
 
 def _dissection(underfit: UnderfitDissection, samples: int) -> dict[str, NDArray[Any]]:
@@ -302,16 +309,34 @@ def _said(
 
 def _warn_of_chance(found: Samples) -> None:
     """Say so if teacher and student agree no more often than strangers: rows may be shuffled."""
-    first, second = (found.networks[role].prediction for role in ("teacher", "student"))
+    first, second = (found.networks[role].prediction for role in _PAIR)
+    if strangers := _strangers(first, second):
+        warnings.warn(
+            f"teacher and student agree on {strangers}: are the rows of both in the same order?",
+            stacklevel=4,
+        )
+
+
+def _warn_of_labels(found: Samples) -> None:
+    """Say so if neither network is right more often than by chance: labels may be shuffled."""
+    assert found.labels is not None  # noqa: S101  # the caller has looked
+    of_both = [_strangers(found.networks[role].prediction, found.labels) for role in _PAIR]
+    if all(of_both):
+        warnings.warn(
+            f"the teacher is right on {of_both[0]}, nor is the student: are the labels in the same "
+            "order as the rows?",
+            stacklevel=4,
+        )
+
+
+def _strangers(first: NDArray[np.int64], second: NDArray[np.int64]) -> str:
+    """In words, if two columns of classes agree no more often than by chance."""
     agree = float((first == second).mean())
     size = int(max(first.max(), second.max())) + 1
     shares = [np.bincount(one.ravel(), minlength=size) / one.size for one in (first, second)]
     chance = float(shares[0] @ shares[1])
     spread = np.sqrt(chance * (1 - chance) / first.shape[1])
     varied = max(share.max() for share in shares) < 0.8  # else it could not be told
-    if first.shape[1] >= 30 and varied and agree < chance + 3 * spread:
-        warnings.warn(
-            f"teacher and student agree on {agree:.1%} of the samples, no more than by chance "
-            f"({chance:.1%}): are the rows of both in the same order?",
-            stacklevel=4,
-        )
+    if first.shape[1] < 30 or not varied or agree >= chance + 3 * spread:
+        return ""
+    return f"{agree:.1%} of the samples, no more than by chance ({chance:.1%})"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from stillroom.pictures import Drawn
 
 _MARKS = {True: "+", False: "-", None: "·"}
-LEGEND = "+ the claim holds   - it does not   · no claim"
+LEGEND = "+ the claim holds   - it does not   · undecided, or no claim"
 
 
 def width() -> int:

@@ -11,12 +11,15 @@ _MINUS = "−"
 _NONE = "–"
 _MOST = 6  # classes
 
+GROUPS = ("all samples", "teacher least sure", "and student less sure still")
+PARTS = ("both", "only student", "only teacher", "neither")
+
 
 def tables_of(result: Result) -> tuple[tuple[str, Table], ...]:
     """Titles and tables of a result: those of a comparison; of others there are none."""
     if result.experiment != "comparison":
         return ()
-    level = f"{float(result.config['level']):.0%} intervals in brackets"
+    level = f"{100 * float(result.config['level']):g}% intervals in brackets"
     right = (("Who is right", dissection(result)),) if "dissection" in result.arrays else ()
     return (
         (f"Each network ({level})", networks(result)),
@@ -24,6 +27,48 @@ def tables_of(result: Result) -> tuple[tuple[str, Table], ...]:
         *right,
         (_classes_title(result), classes(result)),
     )
+
+
+def every_number(result: Result) -> Table:
+    """For a program: a row for each number with the ends of its interval, shares as fractions."""
+    rows = [
+        ["network", name, role, cell]
+        for name, values in zip(
+            result.array("measures"), result.array("measure_values"), strict=True
+        )
+        for role, cell in zip(result.array("roles"), values, strict=True)
+    ]
+    rows += [
+        ["pair", name, "", cell]
+        for name, cell in zip(result.array("pairs"), result.array("pair_values"), strict=True)
+    ]
+    if "dissection" in result.arrays:
+        rows += [
+            ["who is right", group, part, (share,)]
+            for group, shares in zip(GROUPS, result.array("dissection"), strict=True)
+            for part, share in zip(PARTS, shares, strict=True)
+        ]
+    columns = ("samples", "change of log-odds", "teacher right", "student right")
+    arrays = (
+        result.array("class_count"),
+        result.array("class_gap"),
+        *result.array("class_accuracy"),
+    )
+    rows += [
+        ["class", name, column, (float(values[k]),)]
+        for k, name in enumerate(result.array("class_names"))
+        for column, values in zip(columns, arrays, strict=True)
+    ]
+    return Table.of(
+        ["table", "what", "of", "value", "low", "high"],
+        [[*map(str, names), *_plain(cell)] for *names, cell in rows],
+    )
+
+
+def _plain(values: Sequence[float]) -> list[str]:
+    """Value and ends, empty where there are none."""
+    cells = ["" if np.isnan(value) else f"{value:.10g}" for value in values]
+    return cells + [""] * (3 - len(cells))
 
 
 def networks(result: Result) -> Table:
@@ -75,15 +120,13 @@ def _classes_title(result: Result) -> str:
 
 def dissection(result: Result) -> Table:
     """Shares of samples by who is right: of all, of the unsure ones, of the underfit ones."""
-    groups = ("all samples", "teacher least sure", "and student less sure still")
     rows = [
         [group, f"{count:,}", *(_NONE if np.isnan(share) else f"{share:.1%}" for share in shares)]
         for group, count, shares in zip(
-            groups, result.array("dissection_samples"), result.array("dissection"), strict=True
+            GROUPS, result.array("dissection_samples"), result.array("dissection"), strict=True
         )
     ]
-    parts = ["both", "only student", "only teacher", "neither"]
-    return Table.of(["", "samples", *parts], rows)
+    return Table.of(["", "samples", *PARTS], rows)
 
 
 def _is_share(name: str) -> bool:

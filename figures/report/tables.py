@@ -11,12 +11,14 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+_MINUS = "−"  # which no program reads as that of a number
 LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
+    _MINUS: "$-$",
     **{mark: "\\" + mark for mark in "&%$#_{}"},
 }
 NUMBER = re.compile(r"[-+−]?(\d[\d,]*\.?\d*|\.\d+)([eE][-+]?\d+)?( ?[%s])?$")
@@ -82,7 +84,7 @@ class Table:
             return "| " + " | ".join(row) + " |"
 
         def plain(row: Iterable[str]) -> Iterable[str]:
-            return (" ".join(cell.split()).replace("|", "\\|") for cell in row)
+            return (re.sub(r"([\\|<*`])", r"\\\1", " ".join(cell.split())) for cell in row)
 
         rule = ("---:" if right else "---" for right in self.numeric())
         return "\n".join(
@@ -95,7 +97,9 @@ class Table:
 
         def line(row: Iterable[str]) -> str:
             escaped = ("".join(LATEX.get(mark, mark) for mark in cell) for cell in row)
-            return " & ".join(escaped) + r" \\"
+            joined = " & ".join(escaped)
+            # after a line's end, these would be taken for its options
+            return ("{}" if joined[:1] in ("[", "*") else "") + joined + r" \\"
 
         body = [line(self.columns), r"\midrule", *(line(row) for row in self.rows)]
         inside = [r"\toprule", *body, r"\bottomrule"]
@@ -104,7 +108,8 @@ class Table:
     def csv(self) -> str:
         """For a spreadsheet."""
         buffer = io.StringIO()
-        csv.writer(buffer, lineterminator="\n").writerows([self.columns, *self.rows])
+        rows = [[cell.replace(_MINUS, "-") for cell in row] for row in (self.columns, *self.rows)]
+        csv.writer(buffer, lineterminator="\n").writerows(rows)
         return buffer.getvalue()
 
     def html(self) -> Markup:

@@ -7,10 +7,10 @@ from theory.labels.confidence import Exaggeration, UnderfitDissection
 from theory.statistics import Interval
 
 ADVICE = (
-    "No control was handed in, and a slope has to be read against one: two networks trained "
-    "independently have a slope below 1 by chance alone, so a slope above 1 is strong evidence of "
-    "exaggeration and one below 1 is no evidence against it. Hand in a network of the student's "
-    "kind that was trained on the labels alone as the control."
+    "No control was handed in, and a slope has to be read against one: two networks of one kind "
+    "that were trained independently tend to have a slope below 1, by chance alone, and a student "
+    "whose logits are larger throughout tends to have one above 1. Hand in a network of the "
+    "student's kind that was trained on the labels alone as the control."
 )
 
 
@@ -54,7 +54,7 @@ def _ends(found: Interval, form: str = ".2f", more: str = "") -> str:
     if not found.low <= found.high:
         return ""
     low, high = (f"{end:{form}}".replace("-", "−") for end in (found.low, found.high))
-    return f" ({found.level:.0%} interval {low} to {high}{more})"
+    return f" ({100 * found.level:g}% interval {low} to {high}{more})"
 
 
 def _number(value: float, form: str = ".2f") -> str:
@@ -86,8 +86,8 @@ def _slope(said: Said) -> Finding:
         None: "which of the two is larger cannot be told",
     }[holds]
     text = (
-        f"Over {where} the student's log-odds change by {_number(found.estimate)}"
-        f"{_ends(found, more=over)} for 1 of the teacher's: {says}."
+        f"Over {where}, the student's log-odds of the class that the teacher prefers change by "
+        f"{_number(found.estimate)}{_ends(found, more=over)} for 1 of the teacher's: {says}."
     )
     return _finding(text, found, holds=holds)
 
@@ -141,7 +141,7 @@ def _outside(said: Said) -> Finding | None:
         return None
     outside, rest = said.underfit.outside, said.underfit.outside_rest
     if outside is None:
-        return Finding("No point where the teacher is least sure is underfit by the student.")
+        return Finding("Where the teacher is least sure the student is less sure of no sample.")
     beside = (
         f", against {rest.estimate:.0%}{_ends(rest, '.0%')} of the other samples where the "
         "teacher is as unsure"
@@ -151,9 +151,10 @@ def _outside(said: Said) -> Finding | None:
     verb = "are" if (holds := _above(outside, 0.5)) else "are not"
     if holds is None:
         verb = "may or may not be"
+    over = f" of {said.seeds} seeds" if said.seeds > 1 else ""
     text = (
-        f"The {said.underfit.count:,} points that the student underfits there {verb} mostly points "
-        f"that teacher or student gets wrong: {outside.estimate:.0%} of them"
+        f"The {said.underfit.count:,} points{over} of which it is less sure there {verb} mostly "
+        f"points that teacher or student gets wrong: {outside.estimate:.0%} of them"
         f"{_ends(outside, '.0%')}{beside}."
     )
     return _finding(text, outside, holds=holds)
@@ -165,7 +166,7 @@ def _accuracy(said: Said) -> Finding | None:
     teacher, student, gap = (said.accuracy[key] for key in ("teacher", "student", "difference"))
     points = gap.times(100.0)
     text = (
-        f"The teacher is right of {teacher.estimate:.2%} of the samples and the student of "
+        f"The teacher is right on {teacher.estimate:.2%} of the samples and the student on "
         f"{student.estimate:.2%}: a difference of {_number(points.estimate)} points"
         f"{_ends(points)}."
     )
@@ -177,8 +178,8 @@ def _calibration(said: Said) -> Finding | None:
         return None
     teacher, student = said.calibration["teacher"], said.calibration["student"]
     return Finding(
-        f"The calibration error is {teacher:.3f} for the teacher and {student:.3f} for the student "
-        f"({said.bins} bins).",
+        f"The expected calibration error is {teacher:.3f} for the teacher and {student:.3f} for "
+        f"the student ({said.bins} bins).",
         value=student - teacher,
     )
 
@@ -186,7 +187,7 @@ def _calibration(said: Said) -> Finding | None:
 def _agreement(said: Said) -> Finding:
     text = (
         f"Student and teacher prefer the same class for {said.agreement.estimate:.2%} of the "
-        f"samples{_ends(said.agreement, '.2%')}; the mean divergence is "
+        f"samples{_ends(said.agreement, '.2%')}; the mean of KL(teacher, student) is "
         f"{said.kl.estimate:.3g} nats{_ends(said.kl, '.3g')}."
     )
     return _finding(text, said.agreement)

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 _FEWEST = 4
 _LARGEST = 1e100  # whose squares are still numbers
+_ROUNDED = 0.01  # of a sum of bfloat16 probabilities
 _BLOCK = 2_000_000  # numbers in float64 at one time
 _ROLES = ("teacher", "student", "control")
 
@@ -54,8 +56,10 @@ def networks(
         ValueError: If it cannot; the message names the argument, what was required, what came and
             what to do.
     """
-    given = {"teacher": teacher, "student": student, "control": control}
-    arrays = {role: _logits(role, value) for role, value in given.items() if value is not None}
+    given = {"teacher": teacher, "student": student}
+    if control is not None:
+        given["control"] = control
+    arrays = {role: _logits(role, value) for role, value in given.items()}
     seeds = _shared_shape(arrays)
     digests = {role: _scanned(role, array) for role, array in arrays.items()}
     digests |= {role: "" for role in _ROLES if role not in arrays}
@@ -74,7 +78,18 @@ def networks(
 
 
 def as_array(name: str, value: Any) -> NDArray[Any]:  # noqa: ANN401  # whatever is handed in
-    """``value`` as an array; a PyTorch tensor is taken off its graph and its device."""
+    """``value`` as an array; a PyTorch tensor is taken off its graph and its device.
+
+    Raises:
+        ValueError: If it is no array, or some of its entries are masked.
+    """
+    if value is None or isinstance(value, (str, PathLike)):
+        hint = "; hand in np.load of it" if value is not None else ""
+        msg = f"{name} must be an array of numbers, got {value!r}{hint}"
+        raise ValueError(msg)
+    if np.ma.is_masked(value):
+        msg = f"{name} must not be masked: leave those samples out of every array"
+        raise ValueError(msg)
     if hasattr(value, "detach"):
         value = value.detach().cpu()
         if "bfloat16" in str(value.dtype):
@@ -88,8 +103,11 @@ def as_array(name: str, value: Any) -> NDArray[Any]:  # noqa: ANN401  # whatever
 
 def _logits(role: str, value: object) -> NDArray[Any]:
     array = as_array(role, value)
-    if array.dtype.kind not in "iuf":
-        msg = f"{role} must be an array of logits, numbers, got dtype {array.dtype}"
+    # 2 bytes that are no float16: what is left of bfloat16 where numpy does not know it
+    bits = array.dtype.kind in "iuV" and array.dtype.itemsize == 2
+    if array.dtype.kind not in "iuf" or bits:
+        hint = "; if these are bfloat16, save logits.float()" if bits else ""
+        msg = f"{role} must be an array of logits, numbers, got dtype {array.dtype}{hint}"
         raise ValueError(msg)
     if array.ndim not in (2, 3) or array.size == 0:
         hint = (
@@ -138,8 +156,7 @@ def _scanned(role: str, array: NDArray[Any]) -> str:
     digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
     flat = array.reshape(-1, array.shape[-1])
     bad: list[int] = []
-    count, alike = 0, True
-    tolerance = 1e-2 if array.dtype == np.float16 else 1e-4
+    count, alike, ruled_out = 0, True, True
     for start in range(0, len(flat), step := max(1, _BLOCK // flat.shape[1])):
         block = np.ascontiguousarray(flat[start : start + step])
         digest.update(block.data if block.size else b"")
@@ -147,7 +164,8 @@ def _scanned(role: str, array: NDArray[Any]) -> str:
         wrong = np.flatnonzero(~(np.abs(rows).max(axis=1) <= _LARGEST))
         count += len(wrong)
         bad += [int(row) + start for row in wrong[: 5 - len(bad)]]
-        alike = alike and not len(wrong) and _sum_to_one(rows, tolerance)
+        ruled_out = ruled_out and bool((rows[wrong] <= _LARGEST).all())  # neither nan nor inf
+        alike = alike and not len(wrong) and _shares(rows)
     if bad:
         shown = [np.unravel_index(row, array.shape[:-1]) for row in bad]
         names = [str(int(at[0])) if len(at) == 1 else f"{tuple(map(int, at))}" for at in shown]
@@ -156,30 +174,38 @@ def _scanned(role: str, array: NDArray[Any]) -> str:
         msg = (
             f"{role} must hold finite logits (up to {_LARGEST:g}); {count} {what} not: "
             f"{', '.join(names)}{more}"
+            f"{'; where a class is ruled out, hand in -1e4' if ruled_out else ''}"
         )
         raise ValueError(msg)
     if alike:
         msg = (
-            f"{role} must hold logits, and every row sums to 1: these are probabilities; hand in "
-            "what the softmax was taken of, or np.log of them if nothing else is left"
+            f"{role} must hold logits, and every row sums to 1 (or 100): these are probabilities; "
+            "hand in what the softmax was taken of, or np.log of them if nothing else is left"
         )
         raise ValueError(msg)
     return digest.hexdigest()
 
 
-def _sum_to_one(rows: Floats, tolerance: float) -> bool:
-    return bool((rows >= 0).all() and (np.abs(rows.sum(axis=1) - 1) <= tolerance).all())
+def _shares(rows: Floats) -> bool:
+    """Whether all rows are probabilities, or percentages, of any precision."""
+    total = rows.sum(axis=1)
+    return bool((rows >= 0).all()) and any(
+        (np.abs(total / whole - 1) <= _ROUNDED).all() for whole in (1, 100)
+    )
 
 
 def _labels(value: object, seeds: int, samples: int, classes: int) -> NDArray[np.int64]:
     raw = as_array("labels", value)
+    if raw.shape == (samples, 1):
+        raw = raw[:, 0]
     allowed = ((samples,), (seeds, samples))
     if raw.shape not in allowed:
         hint = "; of one-hot rows hand in labels.argmax(axis=1)" if raw.ndim == 2 else ""
         msg = f"labels must be one class a sample, shape ({samples},), got {raw.shape}{hint}"
         raise ValueError(msg)
-    if raw.dtype.kind not in "biuf" or (raw.dtype.kind == "f" and (raw != np.floor(raw)).any()):
-        what = f"dtype {raw.dtype}" if raw.dtype.kind not in "biuf" else "fractions or nan"
+    whole = raw.dtype.kind != "f" or (np.isfinite(raw) & (raw == np.floor(raw))).all()
+    if raw.dtype.kind not in "biuf" or not whole:
+        what = f"dtype {raw.dtype}" if raw.dtype.kind not in "biuf" else "fractions, nan or inf"
         msg = f"labels must be whole numbers from 0 to {classes - 1}, got {what}"
         raise ValueError(msg)
     low, high = int(raw.min()), int(raw.max())
@@ -208,7 +234,7 @@ def _refuse_shifted(found: Networks) -> None:
     for column, change, fits in ((1, "- 1", room[0]), (2, "+ 1", room[1])):
         if fits and share[column] > 0.2 and share[0] < 0.2 * share[column]:
             msg = (
-                f"labels must count classes from 0: the teacher is right of {share[0]:.1%}, and of "
+                f"labels must count classes from 0: the teacher is right on {share[0]:.1%}, and on "
                 f"{share[column]:.1%} of labels {change}; hand in those"
             )
             raise ValueError(msg)

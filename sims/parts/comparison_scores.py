@@ -114,10 +114,34 @@ def _ranks(x: Floats, y: Floats, level: float) -> Interval:
 
 def divergence_by_confidence(samples: Samples, level: float) -> Floats:
     """Mean divergence over groups of like confidence: X, estimate, low, high; (groups, 4)."""
-    x, kl = samples.networks["teacher"].confidence.ravel(), samples.divergences.kl.ravel()
-    groups = int(np.clip(x.size // 20, 2, 10))
-    parts = np.array_split(np.argsort(x, kind="stable"), groups)
-    return np.array([[x[part].mean(), *row(t_interval(kl[part], level))] for part in parts])
+    x, kl = samples.networks["teacher"].confidence, samples.divergences.kl
+    seeds, count = x.shape
+    groups = int(np.clip(count // 20, 2, 10))
+    parts = np.array_split(np.argsort(x.ravel(), kind="stable"), groups)
+    x, kl = x.ravel(), kl.ravel()
+    return np.array(
+        [[x[part].mean(), *row(pooled(t_interval(kl[part], level), seeds))] for part in parts]
+    )
+
+
+def pooled(found: Interval, seeds: int) -> Interval:
+    """An interval of points of all seeds, as wide as if the seeds were copies of each other.
+
+    They share their samples: taken for independent, S seeds would count each sample S times.
+    """
+    wider = np.sqrt(seeds)
+    low, high = (found.estimate + wider * (end - found.estimate) for end in (found.low, found.high))
+    return replace(found, low=low, high=high)
+
+
+def pooled_share(found: Interval | None, seeds: int) -> Interval | None:
+    """The same of a share: Wilson's interval of a ``seeds``-th of the points."""
+    if found is None or seeds == 1:
+        return found
+    total = max(1, round(found.n / seeds))
+    one = proportion_interval(round(found.estimate * total), total, found.level)
+    ends = min(one.low, found.estimate), max(one.high, found.estimate)
+    return replace(found, low=ends[0], high=ends[1])
 
 
 def by_class(samples: Samples, classes: int) -> dict[str, NDArray[Any]]:
@@ -148,7 +172,9 @@ def reliability(network: Network, right: NDArray[np.bool_], bins: int, level: fl
     """
     found = uncertainty.reliability(network.top.ravel(), right.ravel(), bins)
     ends = [
-        row(proportion_interval(round(count * share), int(count), level)) if count else UNKNOWN
+        row(pooled_share(proportion_interval(round(count * share), int(count), level), len(right)))
+        if count
+        else UNKNOWN
         for count, share in zip(found.count, found.accuracy, strict=True)
     ]
     return np.column_stack([found.count, found.confidence, np.array(ends)])

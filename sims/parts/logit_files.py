@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _SAVE = 'np.save("logits.npy", logits)'
-_TORCH = "save it from PyTorch by np.save(FILE, logits.detach().cpu().numpy())"
+_TORCH = "save it from PyTorch by np.save(FILE, logits.detach().float().cpu().numpy())"
 _MAGIC = b"\x93NUMPY"
 _LOGITS, _LABELS = "logits", "labels"
 

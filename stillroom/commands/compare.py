@@ -1,6 +1,7 @@
 """``stillroom compare``: the user's own student beside its teacher, from their logits."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ EPILOG = """\
 files: .npy, or .npz with one array of any name or one called `logits`; shape (samples, classes), or
 (seeds, samples, classes) for several training runs; float16, 32 or 64; the same samples in the same
 order in every file. An array `labels` beside the logits is taken for the true classes.
-From PyTorch: np.save("teacher.npy", logits.detach().cpu().numpy())
+From PyTorch: np.save("teacher.npy", logits.detach().float().cpu().numpy())
 
 examples:
   stillroom compare teacher.npy student.npy
@@ -49,10 +50,13 @@ def main(arguments: Sequence[str]) -> int:
     networks = _networks(given)
     out = options.out_folder(given.out)
     done = comparison.finish(networks, config, out=out, fresh=given.fresh)
-    print(terminal.findings(done.result, _title(networks)))
-    print(f"\n{terminal.LEGEND}\n")
+    # tables for another program are alone on standard output, to be sent into a file
+    words = sys.stdout if given.table == "text" else sys.stderr
+    print(terminal.findings(done.result, _title(networks, given.name)), file=words)
+    print(f"\n{terminal.LEGEND}\n", file=words)
     print(_tables(done.result, given.table))
-    print(f"\n{'already finished, from' if done.fetched else 'stored in'} {done.path}")
+    from_where = "already finished, from" if done.fetched else "stored in"
+    print(f"\n{from_where} {done.path}", file=words)
     if not given.figures:
         return 0
     from sims.progress import shown
@@ -61,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
         {done.result.name: done.result}, out, reporter=shown(), formats=tuple(given.formats)
     )
     for path in drawn.files:
-        print(f"figure: {path}")
+        print(f"figure: {path}", file=words)
     return terminal.drawing_status(drawn)
 
 
@@ -89,7 +93,9 @@ def _parser() -> options.Parser:
         "(default: 15)")  # fmt: skip
     add("--temperature", type=float, default=1.0, metavar="T",
         help="divide all logits by it (default: 1)")  # fmt: skip
-    add("--table", choices=TABLES, default="text", help="how to print tables (default: text)")
+    add("--table", choices=TABLES, default="text",
+        help="how to print tables (default: text); in the other forms they alone go to "
+        "standard output, and csv has every number in one table")  # fmt: skip
     add("--formats", nargs="+", choices=pictures.FORMATS, default=("svg", "pdf"),
         help="formats of the figure (default: svg pdf)")  # fmt: skip
     add("--no-figures", dest="figures", action="store_false", help="draw nothing")
@@ -102,10 +108,16 @@ def _class_names(given: Sequence[str]) -> tuple[str, ...]:
     """The names themselves, or the lines of the one file that is named.
 
     Raises:
-        UserError: If the file is no text.
+        UserError: If there is no such file, or it is no text.
     """
-    if len(given) != 1 or not Path(given[0]).is_file():
+    if len(given) != 1:
         return tuple(given)
+    if not Path(given[0]).is_file():
+        msg = (
+            "--class-names must be a name for each class, or a text file of them, got "
+            f"{given[0]!r}, and there is no such file"
+        )
+        raise UserError(msg)
     try:
         text = Path(given[0]).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -144,14 +156,17 @@ def _networks(given: argparse.Namespace) -> "Networks":
     return networks(files["teacher"].logits, files["student"].logits, labels, control)
 
 
-def _title(networks: "Networks") -> str:
+def _title(networks: "Networks", name: str) -> str:
     seeds, samples, classes = networks.shape
     over = f"{seeds} seeds of " if seeds > 1 else ""
-    return f"{over}{samples:,} samples of {classes:,} classes"
+    return f"{name + ', ' if name else ''}{over}{samples:,} samples of {classes:,} classes"
 
 
 def _tables(result: "Result", form: str) -> str:
-    from figures.report.comparison import tables_of
+    from figures.report.comparison import every_number, tables_of
 
-    parts = [f"{title}\n\n{getattr(table, form)()}" for title, table in tables_of(result)]
+    if form == "csv":
+        return every_number(result).csv().rstrip()
+    before = "% " if form == "latex" else ""
+    parts = [f"{before}{title}\n\n{getattr(table, form)()}" for title, table in tables_of(result)]
     return "\n\n".join(parts)

@@ -190,7 +190,18 @@ def test_tables_escape():
     assert table.latex().count(r"50\% \& \textless{}b\textgreater{}") == 1
     assert r"a\_b" in table.latex()
     assert "&lt;b&gt;" in table.html()
-    assert r"50% & <b>\|" in table.markdown()
+    assert r"50% & \<b>\|" in table.markdown()
+
+
+def test_tables_are_taken_by_the_programs_they_are_for():
+    table = Table.of(["of", "value"], [["[unk]", "−1.5"], ["*", "2"], [r"a\|b*", "3"]])
+    assert table.csv() == "of,value\n[unk],-1.5\n*,2\na\\|b*,3\n"
+    lines = table.latex().splitlines()
+    # what follows \\ or \midrule would be their option, or their star
+    assert r"{}[unk] & $-$1.5 \\" in lines
+    assert r"{}* & 2 \\" in lines
+    assert not any(line.startswith(("[", "*")) for line in lines)
+    assert r"| a\\\|b\* | 3 |" in table.markdown()
 
 
 def test_tables_refuse_ragged_rows():

@@ -1,12 +1,15 @@
 """A student beside its teacher: every number against a plain one, and all that may be handed in."""
 
+import csv
+import io
 import warnings
 
 import numpy as np
 import pytest
 import torch
 
-from figures.report.comparison import tables_of
+from figures import comparison
+from figures.report.comparison import every_number, tables_of
 from sims import results
 from sims.comparison import Config, compare, finish
 from sims.parts.comparison_inputs import networks
@@ -186,7 +189,7 @@ def test_networks_that_are_equal_differ_in_nothing():
     assert value(result, "agreement on the class")[0] == 1
     assert value(result, "total variation distance")[0] == 0
     assert result.array("dissection_samples")[-1] == 0
-    assert "No point" in " ".join(finding.text for finding in result.findings)
+    assert "less sure of no sample" in " ".join(finding.text for finding in result.findings)
     assert np.isnan(result.array("dissection")[2]).all()
 
 
@@ -265,6 +268,63 @@ def test_rows_in_another_order_are_suspected():
         compare(teacher, student, labels)
 
 
+def test_labels_in_another_order_are_suspected():
+    teacher, student, labels = pair()
+    with pytest.warns(UserWarning, match="are the labels in the same order as the rows"):
+        compare(teacher, student, np.random.default_rng(3).permutation(labels))
+
+
+def test_a_column_of_labels_is_taken():
+    teacher, student, labels = pair()
+    got, want = compare(teacher, student, labels[:, None]), compare(teacher, student, labels)
+    np.testing.assert_array_equal(got.array("measure_values"), want.array("measure_values"))
+
+
+def test_seeds_that_are_copies_say_no_more_than_one():
+    """Their samples are the same: no interval is the narrower for it."""
+    teacher, student, labels = pair()
+    one = compare(teacher, student, labels)
+    four = compare(np.stack([teacher] * 4), np.stack([student] * 4), labels)
+    for name, columns in (
+        ("reliability_student", slice(2, None)),
+        ("dissection_outside", slice(None)),
+        ("divergence_groups", slice(1, None)),
+    ):
+        a, b = one.array(name)[..., columns], four.array(name)[..., columns]
+        np.testing.assert_allclose(a, b, rtol=0.03 if name == "divergence_groups" else 1e-12)
+    outside = [finding for finding in four.findings if "mostly points" in finding.text]
+    assert (outside[0].low, outside[0].high) == tuple(one.array("dissection_outside")[0, 1:])
+    assert "of 4 seeds of which it is less sure" in outside[0].text
+
+
+def test_a_level_is_said_as_it_was_asked_for():
+    result = compare(*pair(), level=0.999, fraction=0.125)
+    assert "99.9% interval" in result.findings[0].text
+    assert "99.9% intervals" in tables_of(result)[0][0]
+    assert "the 12.5% where it is surest" in comparison.CAPTION(result)
+
+
+def test_every_number_comes_in_one_table_for_programs():
+    teacher, student, labels = pair()
+    result = compare(teacher, student, labels, class_names=["a", "b,c", "[d]", "e"])
+    rows = list(csv.DictReader(io.StringIO(every_number(result).csv())))
+    found = {(row["table"], row["what"], row["of"]): row for row in rows}
+    assert len(found) == len(rows)
+    slope = found["pair", "slope, teacher least sure", ""]
+    np.testing.assert_allclose(
+        [float(slope[key]) for key in ("value", "low", "high")],
+        value(result, "slope, teacher least sure"),
+        rtol=1e-9,
+    )
+    nll = float(found["network", "NLL (nats)", "student"]["value"])
+    assert nll == pytest.approx(measure(result, "NLL (nats)", "student")[0], rel=1e-9)
+    assert found["network", "ECE, 10 bins", "teacher"]["low"] == ""
+    assert found["class", "b,c", "samples"]["value"] == str((labels == 1).sum())
+    parts = [float(row["value"]) for row in rows if row["what"] == "all samples"]
+    assert sum(parts) == pytest.approx(1)
+    assert "class_gap" not in every_number(compare(teacher, student)).csv()
+
+
 ROWS = np.zeros((8, 3)) + np.arange(3)
 
 
@@ -296,8 +356,19 @@ def altered(row, what):
         ({"labels": [1, 2, 3, 1, 2, 3, 1, 2]}, "got 1 to 3; hand in labels - 1"),
         ({"labels": [0, 1]}, r"labels must be one class a sample, shape \(8,\)"),
         ({"labels": np.eye(3)[[0] * 8]}, r"hand in labels.argmax\(axis=1\)"),
-        ({"labels": [0.5] * 8}, "fractions or nan"),
-        ({"labels": [np.nan] * 8}, "fractions or nan"),
+        ({"labels": [0.5] * 8}, "fractions, nan or inf"),
+        ({"labels": [np.nan] * 8}, "fractions, nan or inf"),
+        ({"labels": [np.inf] * 8}, "fractions, nan or inf"),
+        ({"teacher": None}, "teacher must be an array of numbers, got None"),
+        ({"teacher": "t.npy"}, "got 't.npy'; hand in np.load of it"),
+        ({"teacher": np.ones((8, 3), np.uint16)}, r"dtype uint16; if .* save logits.float\(\)"),
+        ({"teacher": np.ones((8, 3), np.int16)}, r"dtype int16; if .* save logits.float\(\)"),
+        ({"teacher": np.ones((8, 3), "V2")}, r"save logits.float\(\)"),
+        ({"student": np.ma.masked_greater(altered(0, 9.0), 8)}, "student must not be masked"),
+        ({"teacher": altered(3, -np.inf)}, "1 row is not: 3; where a class is ruled out"),
+        ({"teacher": altered(3, [-np.inf, np.nan, 1])}, "1 row is not: 3$"),
+        ({"teacher": 100 * softmax(ROWS)}, "these are probabilities"),
+        ({"teacher": torch.softmax(torch.tensor(ROWS), 1).bfloat16()}, "these are probabilities"),
         ({"labels": ["cat"] * 8}, "labels must be whole numbers"),
         ({"control": np.zeros((8, 4))}, "same shape"),
         ({"control": altered(0, np.nan)}, "control must hold finite logits"),

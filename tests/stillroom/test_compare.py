@@ -1,5 +1,6 @@
 """``stillroom compare``: files in, tables and figures out, one line for every mistake."""
 
+import csv
 import os
 import signal
 import subprocess
@@ -55,7 +56,7 @@ def test_tables_figures_and_a_result(files, capsys):
     assert run(*words, "--name", "pets", "--class-names", "names.txt") == 0
     said = capsys.readouterr().out
     for part in (
-        "comparison: 200 samples of 4 classes", "slope, teacher least sure", "slope less the",
+        "comparison: pets, 200 samples of 4 classes", "slope, teacher least sure", "slope less the",
         "Who is right", "ECE, 15 bins", "accuracy (%)", "student less teacher", "owl",
         "figure: out/figures/comparison-pets.svg", "figure: out/figures/comparison-pets.pdf",
         "stored in out/results/comparison/",
@@ -72,13 +73,36 @@ def test_tables_figures_and_a_result(files, capsys):
 
 @pytest.mark.parametrize(
     ("form", "part"),
-    [("markdown", "| accuracy (%) |"), ("latex", r"\toprule"), ("csv", ",teacher,student,")],
+    [
+        ("markdown", "| accuracy (%) |"),
+        ("latex", r"\toprule"),
+        ("csv", "network,accuracy,student,"),
+    ],
 )
 def test_tables_in_other_forms(files, capsys, form, part):
     words = ["teacher.npy", "student.npz", "--labels", "labels.npz"]
     assert run(*words, "--table", form, "--no-figures") == 0
-    assert part in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert part in said.out
+    assert "stored in" in said.err  # what is no table would spoil a file of them
+    assert "stored in" not in said.out
     assert not (files / "out/figures").exists()
+
+
+def test_a_csv_is_one_table_of_numbers(files, capsys):
+    words = ["teacher.npy", "student.npz", "--labels", "labels.npz"]
+    assert run(*words, "--table", "csv", "--no-figures") == 0
+    rows = list(csv.reader(capsys.readouterr().out.splitlines()))
+    assert rows[0] == ["table", "what", "of", "value", "low", "high"]
+    assert {len(row) for row in rows} == {6}
+    assert all(cell == "" or np.isfinite(float(cell)) for row in rows[1:] for cell in row[3:])
+
+
+def test_titles_are_comments_in_latex(files, capsys):
+    assert run("teacher.npy", "student.npz", "--table", "latex", "--no-figures") == 0
+    said = capsys.readouterr().out
+    outside = said.replace("\\end{tabular}", "\\begin{tabular}").split("\\begin{tabular}")[::2]
+    assert all(line[:1] in ("", "%") for part in outside for line in part.splitlines())
 
 
 def test_labels_may_lie_beside_the_logits(files, capsys):
@@ -127,13 +151,17 @@ def test_several_comparisons_are_drawn_and_told(files, capsys):
         (["teacher.npy", "empty.npy"], "student must be an npy or npz file, but empty.npy"),
         (["teacher.npy", "names.txt"], "but names.txt is none; write it by np.save"),
         (["teacher.npy", "shorter.npy"], "same shape, got teacher (200, 4), student (50, 4)"),
-        (["teacher.npy", "probabilities.npy"], "every row sums to 1: these are probabilities"),
+        (["teacher.npy", "probabilities.npy"], "every row sums to 1 (or 100)"),
         (["teacher.npy", "labels.npy"], "student must have shape (samples, classes)"),
         (["teacher.npy", "student.npz", "--labels", "two.npz"], "labels two.npz must hold one"),
         (["teacher.npy", "student.npz", "--labels", "student.npz"], "one class a sample"),
         (["teacher.npy", "student.npz", "--control", "absent"], "control must be an npy or npz"),
         (["teacher.npy", "student.npz", "--name", "a/b"], "name must be up to 60 letters"),
-        (["teacher.npy", "student.npz", "--class-names", "a"], "one for each of 4 classes, got 1"),
+        (
+            ["teacher.npy", "student.npz", "--class-names", "a"],
+            "got 'a', and there is no such file",
+        ),
+        (["teacher.npy", "student.npz", "--class-names", "a", "b"], "one for each of 4 classes"),
         (["teacher.npy", "student.npz", "--fraction", "0"], "fraction must be in (0, 0.5]"),
         (["teacher.npy", "student.npz", "--bins", "x"], "argument --bins: invalid int value"),
         (["teacher.npy", "student.npz", "--table", "html"], "argument --table: invalid choice"),
