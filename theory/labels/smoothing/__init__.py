@@ -3,6 +3,7 @@
 Each says how strong it is by another number; the maps between them are here too.
 """
 
+from theory.labels.smoothing.averaging import averaging_decay, initial_share
 from theory.labels.smoothing.beta import (
     beta_draws,
     beta_entropy,
@@ -62,6 +63,7 @@ from theory.labels.smoothing.replay import (
 __all__ = [
     "CopiesDivergence",
     "MapDistillation",
+    "averaging_decay",
     "beta_draws",
     "beta_entropy",
     "beta_from_mass",
@@ -80,6 +82,7 @@ __all__ = [
     "entropy_penalty_for_smoothing",
     "entropy_penalty_optimum",
     "exponents",
+    "initial_share",
     "interval_steps",
     "kept_classes",
     "lsrkd_optimum",
