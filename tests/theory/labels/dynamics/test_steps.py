@@ -38,11 +38,14 @@ def test_p23_the_remainder_has_slope_two_in_a_linear_model(seed):
         assert slope(rates, errors) == pytest.approx(2, abs=0.15)
 
 
-def tangent_change(pair, rate, curvature=None):
+def tangent_change(pair, rate, curvature=None, temperature=1.0):
     return d.second_order_change(
-        pair.observed(), pair.network.jacobian(pair.w, pair.o) @ pair.gradient(), rate,
+        pair.observed(temperature=temperature),
+        pair.network.jacobian(pair.w, pair.o) @ pair.gradient(),
+        rate,
         curvature=curvature,
-    )  # fmt: skip
+        temperature=temperature,
+    )
 
 
 def curvature(pair, gradient):
@@ -98,15 +101,15 @@ def test_the_kernel_of_a_linear_model_is_a_multiple_of_the_identity():
 
 @pytest.mark.theorem("labels:second-order")
 @EVERY
-@given(SEEDS)
-def test_the_remainder_is_predicted_to_four_digits(network, seed):
+@given(SEEDS, st.sampled_from((0.5, 1.0, 4.0)))
+def test_the_remainder_is_predicted_to_four_digits(network, seed, temperature):
     pair, rate = Pair.draw(network, seed), 1e-4
     gradient = pair.gradient()
 
-    predicted = tangent_change(pair, rate, curvature(pair, gradient))
-    sizes = [pair.observed(sign * rate * gradient) for sign in (-1, 1)]
+    predicted = tangent_change(pair, rate, curvature(pair, gradient), temperature)
+    sizes = [pair.observed(sign * rate * gradient, temperature) for sign in (-1, 1)]
     # the mean of a step forward and one backward has no first and no third order
-    measured = np.mean(sizes, axis=0) - pair.observed()
+    measured = np.mean(sizes, axis=0) - pair.observed(temperature=temperature)
     np.testing.assert_allclose(measured, predicted, rtol=1e-4, atol=1e-14)
 
 
