@@ -200,7 +200,7 @@ def _reliability(result: Result, panel: Axes) -> None:
         panel.plot(x + shift, y, **style.measured(role, label=role.label))
     panel.set(
         xlim=(0, 1.02),
-        ylim=(0, 1.02),
+        ylim=(-0.03, 1.03),  # marks at both ends are whole
         title="Reliability",
         xlabel="probability of the preferred class",
         ylabel="share right",

@@ -44,8 +44,8 @@ class Said:
 
 def findings(said: Said) -> tuple[Finding, ...]:
     """The sentences, the slope first."""
-    every = [_slope(said), _control(said), _gap(said), _surest(said)]
-    every += [_outside(said), _accuracy(said), _calibration(said), _agreement(said)]
+    every = [_slope(said), _gap(said), _outside(said), _surest(said), _control(said)]
+    every += [_accuracy(said), _calibration(said), _agreement(said)]
     return tuple(one for one in every if one is not None)
 
 
@@ -100,13 +100,14 @@ def _control(said: Said) -> Finding | None:
         return None
     holds = _above(excess, 0.0)
     says = {
-        True: "steeper than chance and training alone make it",
+        True: "steeper than without the teacher",
         False: "less steep than without the teacher",
         None: "no different from it as far as these samples tell",
     }[holds]
     text = (
-        f"The control has slope {_number(control.estimate)}{_ends(control)} on the same "
-        f"samples; the student's less that is {_number(excess.estimate)}{_ends(excess)}: {says}."
+        f"Where the teacher is least sure the control has slope {_number(control.estimate)}"
+        f"{_ends(control)}; the student's less that is {_number(excess.estimate)}{_ends(excess)}: "
+        f"{says}."
     )
     return _finding(text, excess, holds=holds)
 
@@ -115,11 +116,11 @@ def _gap(said: Said) -> Finding:
     below, gap = said.bottom.below, said.bottom.gap
     change = "lower" if gap.estimate < 0 else "higher"
     holds = _above(below, 0.5)
-    most = {True: "most", False: "a minority", None: "about half"}[holds]
+    most = {True: "most of them", False: "a minority", None: "whether most, cannot be told"}[holds]
     text = (
-        f"There the student is less sure than its teacher of {most} of the samples, "
-        f"{below.estimate:.0%}{_ends(below, '.0%')}, and its log-odds are {change} by "
-        f"{abs(gap.estimate):.2f} on average."
+        f"Of these the student is less sure than its teacher of {below.estimate:.0%}"
+        f"{_ends(below, '.0%')}: {most}. Its log-odds are {change} by {abs(gap.estimate):.2f} on "
+        "average."
     )
     return _finding(text, below, holds=holds)
 
@@ -141,7 +142,7 @@ def _outside(said: Said) -> Finding | None:
         return None
     outside, rest = said.underfit.outside, said.underfit.outside_rest
     if outside is None:
-        return Finding("Where the teacher is least sure the student is less sure of no sample.")
+        return Finding("Of none of them the student is less sure than its teacher.")
     beside = (
         f", against {rest.estimate:.0%}{_ends(rest, '.0%')} of the other samples where the "
         "teacher is as unsure"
@@ -153,8 +154,8 @@ def _outside(said: Said) -> Finding | None:
         verb = "may or may not be"
     over = f" of {said.seeds} seeds" if said.seeds > 1 else ""
     text = (
-        f"The {said.underfit.count:,} points{over} of which it is less sure there {verb} mostly "
-        f"points that teacher or student gets wrong: {outside.estimate:.0%} of them"
+        f"The {said.underfit.count:,} points{over} of which it is less sure {verb} mostly points "
+        f"that teacher or student gets wrong: {outside.estimate:.0%} of them"
         f"{_ends(outside, '.0%')}{beside}."
     )
     return _finding(text, outside, holds=holds)
