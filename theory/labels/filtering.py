@@ -240,10 +240,11 @@ def filter_table(
     unseen = updates == 0
     rows = _start(init, initial, q.shape[1:])
     with np.errstate(under="ignore"):
-        for epoch in range(len(q)):
-            count = seen[: epoch + 1].sum(axis=0)
-            share = np.where(seen[epoch], _share(a, init, count), 0.0)[:, None]
-            rows = (1.0 - share) * rows + share * q[epoch]
+        count = np.zeros_like(updates)
+        for predictions, visit in zip(q, seen, strict=True):
+            count += visit
+            share = np.where(visit, _share(a, init, count), 0.0)[:, None]
+            rows = (1.0 - share) * rows + share * predictions
     if init != "pass" and unseen.any():
         if labels is None:
             msg = f"labels are required: {int(unseen.sum())} rows were never visited"
