@@ -217,8 +217,8 @@ def _counted(kind: str, count: int) -> str:
         "holds": ("holds", "hold"),
         "fails": ("does not hold", "do not hold"),
         "observed": (
-            "is an observation where nothing was claimed",
-            "are observations where nothing was claimed",
+            "is an observation or undecided",
+            "are observations or undecided",
         ),
     }[kind]
     return f"{count} {one if count == 1 else more}"
