@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
@@ -11,6 +12,7 @@ OWN = style.Role("own label", "#b4004e", "D")
 NEIGHBORS = style.Role("neighbors", "#1b4f8f", "o")
 HARD = style.Role("hard samples", "#7a3f98", "^")
 EASY = style.Role("easy samples", "#00806b", "v")
+ROLES = (OWN, NEIGHBORS, HARD, EASY)
 CLASSES = (
     style.Role("class A", "#1b4f8f", "o"),
     style.Role("class B", "#dd6b00", "D"),
@@ -31,10 +33,17 @@ def band(
     label: str | None = None,
     dashed: bool = False,
 ) -> None:
-    """A measured mean over x with its interval; ``interval`` is mean, low and high."""
+    """A measured mean over x with its interval; ``interval`` is mean, low and high.
+
+    A few markers tell the roles apart in gray print.
+    """
     mean, low, high = interval
+    # not where those of another role lie
+    first = 2 * list(ROLES).index(role) if role in ROLES else 0
+    some = np.unique(np.linspace(0, len(x) - 1, 28).astype(int))[first % 8 :: 8]
     axes.plot(
-        x, mean, color=role.color, linewidth=1.2, linestyle="--" if dashed else "-",
+        x, mean, linewidth=1.2, color=role.color,
+        **style.measured(role, linestyle="--" if dashed else "-", markevery=some.tolist()),
         label=role.label if label is None else label,
     )  # fmt: skip
     axes.fill_between(x, low, high, color=role.color, alpha=0.16, linewidth=0)

@@ -75,11 +75,14 @@ def _ranks(result: Result, panel: Axes) -> None:
     panel.errorbar(
         place[some], mean[some], yerr=[(mean - low)[some], (high - mean)[some]],
         fmt="s", color=style.SOFTNESS.color, markerfacecolor="white", markersize=3.6,
-        elinewidth=0.8, label=f"its batches of {len(place)}",
+        elinewidth=0.8, label=f"the same, batches of {len(place)}",
     )  # fmt: skip
     panel.axhline(wanted, label="label smoothing", **style.reference(linestyle=(0, (1, 1.5))))
     panel.set(xlim=(-0.015, 1.015), ylim=(0, 1.04))
     panel.set_xlabel("rank of the sample, as a share of all")
     panel.set_ylabel("mass on the label")
     panel.set_title("label masses in order")
-    panel.legend(loc="lower right")
+    # bars come last of themselves; they belong to the line of the same color
+    handles, labels = panel.get_legend_handles_labels()
+    order = (0, 1, 3, 2)
+    panel.legend([handles[k] for k in order], [labels[k] for k in order], loc="lower right")

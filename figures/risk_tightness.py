@@ -34,17 +34,25 @@ def _shown(result: Result) -> tuple[int, int, int, float]:
     return row, column, int(classes[row]), float(spread[column])
 
 
+def _alike(result: Result) -> bool:
+    """With one input a problem the root of a mean is the mean of the roots."""
+    row, column, _, _ = _shown(result)
+    every = result.array("published_tightness")[row, column]
+    one, other = (_risk.column(result, "published", name) for name in ("sqrt_kl_fwd", "kl_fwd"))
+    return bool(np.allclose(every[:, one], every[:, other]))
+
+
 def CAPTION(result: Result) -> str:
     """What the problems are."""
     _, _, classes, spread = _shown(result)
+    roots = " (those by roots of KL are the same as by KL here)" if _alike(result) else ""
     return (
         f"Target and true posterior drawn at random (Dirichlet {spread:g}), loss from 0 to l. "
-        f"Left, {classes} classes: each bound over the largest squared bias that any loss makes, 1 "
-        "being exact. Thick bars hold half of the problems, thin ones nine in ten, white ticks are "
-        "medians; diamonds are bounds that are off by the same factor always; an arrow means that "
-        "the rest is beyond the axis, or infinite. Right: how often a "
-        "published bound is above l², which no squared bias exceeds: it then says nothing "
-        "(95 % intervals)."
+        f"Left, {classes} classes: each bound{roots} over the largest squared bias that any loss "
+        "makes, 1 being exact. Thick bars hold half of the problems, thin ones nine in ten, white "
+        "ticks are medians; diamonds are bounds that are off by the same factor always; an arrow "
+        "means that the rest is beyond the axis, or infinite. Right: how often a published bound "
+        "is above l², which no squared bias exceeds: it then says nothing (95 % intervals)."
     )
 
 
@@ -62,9 +70,7 @@ def _tightness(result: Result, axes: Axes) -> None:
         for kind, _, _ in kinds
         for k, name in enumerate(result.array(kind))
     }
-    # with one input a problem the root of a mean is the mean of the roots
-    same = np.allclose(bars["published", "sqrt_kl_fwd"], bars["published", "kl_fwd"])
-    rows = [names for names in ROWS if not (same and names[0].startswith("sqrt"))]
+    rows = [names for names in ROWS if not (_alike(result) and names[0].startswith("sqrt"))]
     highest = np.concatenate([values[-1:] for values in bars.values()])
     most = min(300.0, 1.5 * float(highest[np.isfinite(highest)].max(initial=10.0)))
     for place, names in enumerate(rows):

@@ -32,7 +32,7 @@ LOOKS: dict[str, dict[str, Any]] = {
     "mix": {"color": "#1b4f8f", "linestyle": "-"},
     "true": {"color": "#1b4f8f", "linestyle": (0, (1, 1.2))},
     "prior": {"color": "#00806b", "linestyle": (0, (4, 1.5))},
-    "entropy": {"color": "#b4004e", "linestyle": "-"},
+    "entropy": {"color": "#b4004e", "linestyle": "-", "linewidth": 2.4},
     "lsrkd": {"color": "#dd6b00", "linestyle": "-"},
     "lsrkd_square": {"color": "#dd6b00", "linestyle": (0, (4, 1.5))},
     "lsrkd_tc": {"color": "#7a3f98", "linestyle": (0, (6, 1.2, 1.2, 1.2))},
@@ -54,7 +54,7 @@ def draw(result: Result, axes: style.Panels) -> None:
     axes[1].set_yticklabels([])
     _temperatures(result, axes[2])
     handles = [
-        Line2D([], [], label=str(label), linewidth=1.5, **LOOKS[str(name)])
+        Line2D([], [], label=str(label), **LOOKS[str(name)])
         for name, label in zip(result.array("method"), result.array("method_label"), strict=True)
     ]
     handles.append(
@@ -70,7 +70,7 @@ def _map(result: Result, panel: Axes, row: int) -> None:
     strength, off = result.array("strength"), result.array("off")[row]
     names = [str(name) for name in result.array("method")]
     for name, line in zip(names, off, strict=True):
-        panel.plot(strength, line, linewidth=1.5, **LOOKS[name])
+        panel.plot(strength, line, **LOOKS[name])
     found, place = result.array("descent_off")[row], result.array("descent_strength")
     for name, values in zip(names, found, strict=True):
         closed = result.array("descent_closed")[row, names.index(name)]

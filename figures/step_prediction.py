@@ -22,15 +22,16 @@ GROUPS = (("hard training samples", "-"), ("held-out samples", (0, (4, 2))))
 def CAPTION(result: Result) -> str:
     """With the learning rate of the scatter."""
     rate = float(result.array("step_scatter_rate"))
+    network = _pulls.NETWORKS[str(result.array("activation")[0])].label
     return (
         "Left: change of the probabilities of other samples by a step on one sample, predicted to "
-        f"first order and measured, at a learning rate of {rate:.2g}. Middle: size of the change "
-        "(light markers) and of what the first order misses (dark markers) against the learning "
-        "rate; the lines are what the second-order formula says it should miss, and have slope 2. "
-        "Right: predicted changes added up over whole runs of gradient descent, and how much of "
-        "the way that predictions went they miss; for smaller steps it should vanish. Where it "
-        "does not, hidden units of the training samples cross the kinks of a ReLU network again "
-        "and again: there no step is small."
+        f"first order and measured, at a learning rate of {rate:.2g} ({network} network). Middle: "
+        "size of the change (light markers) and of what the first order misses (dark markers) "
+        "against the learning rate; the lines are what the second-order formula says it should "
+        "miss, and have slope 2. Right: predicted changes added up over whole runs of gradient "
+        "descent, and how much of the way that predictions went they miss; for smaller steps it "
+        "should vanish. Where it does not, hidden units of the training samples cross the kinks of "
+        "a ReLU network again and again: there no step is small."
     )
 
 

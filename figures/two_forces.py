@@ -27,13 +27,13 @@ def CAPTION(result: Result) -> str:
         "Training on labels drawn from a known posterior. Hard samples have the unluckiest labels, "
         "easy ones the likeliest. Top left: the prediction on the hardest sample of one run, from "
         "light to dark over training; the star is its true posterior, the square its label; "
-        "arrows beside the path show what the own label (red) and all other samples (blue) do "
-        "during an epoch, to first order, the longer one always as long. Then: size of both pulls "
-        "on hard "
-        "and on easy samples; the direction of the neighbors' pull on hard samples, 1 where it "
-        "points to the posterior or to the label and −1 where away from it; distance of "
-        "predictions from the posterior; and trace and largest eigenvalue of the derivative of "
-        "the softmax, by which a prediction answers a change of its logits. Lines are means over "
+        "arrows beside the path show what the own label (red, filled) and all other samples (blue, "
+        "hollow) do during an epoch, to first order, the longer one always drawn at the same "
+        "length. Then: size of both pulls on hard and on easy samples; the direction of the "
+        "neighbors' pull on hard samples, 1 where it points to the posterior or to the label and "
+        "−1 where away from it; distance of predictions from the posterior; and trace and largest "
+        "eigenvalue of the derivative of the softmax, by which a prediction answers a change of "
+        "its logits. Lines are means over "
         f"{result.config['seeds']} runs with 95 % intervals."
     )
 
@@ -66,7 +66,8 @@ def _triangle(result: Result, axes: Axes) -> None:
     for who, role in (("own", _pulls.OWN), ("neighbors", _pulls.NEIGHBORS)):
         start, arrows = result.array(f"example_{who}")
         axes.quiver(
-            *start.T, *arrows.T, color=role.color, angles="xy", scale_units="xy", scale=1,
+            *start.T, *arrows.T, facecolor=role.color if who == "own" else "white",
+            edgecolor=role.color, linewidth=0.8, angles="xy", scale_units="xy", scale=1,
             width=0.013, headwidth=3.6, headlength=4, headaxislength=3.6, zorder=3,
         )  # fmt: skip
     axes.plot(*result.array("example_truth"), marker="*", markersize=11, color=style.INK,
