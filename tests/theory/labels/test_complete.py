@@ -6,7 +6,12 @@ Properties are tests named ``test_pNN_…`` in this folder, errata tests named `
 
 import ast
 import re
+from importlib import import_module
 from pathlib import Path
+from pkgutil import walk_packages
+
+import theory.labels
+from theory.statements import statements
 
 HERE = Path(__file__).parent
 DOCS = HERE.parents[2] / "docs" / "labels.md"
@@ -26,6 +31,13 @@ def names_in(folder):
 def test_every_property_is_tested():
     found = {int(m[1]) for name in names_in(HERE) if (m := re.match(r"test_p(\d\d)_", name))}
     assert found == set(range(1, PROPERTIES + 1))
+
+
+def test_every_statement_is_in_the_documentation_and_no_other():
+    for module in walk_packages(theory.labels.__path__, "theory.labels."):
+        import_module(module.name)
+    stated = {one.label for one in statements() if one.label.startswith("labels:")}
+    assert set(re.findall(r"`(labels:[a-z0-9-]+)`", DOCS.read_text("utf-8"))) == stated
 
 
 def test_every_erratum_of_the_documentation_is_tested_and_no_other():
