@@ -137,6 +137,7 @@ def test_logits_at_the_ends_of_the_range():
     assert kl_divergence(certain, even) == pytest.approx(np.log(2))
     assert kl_divergence(even, certain) == np.inf
     assert jeffreys(even, certain) == np.inf
+    assert jeffreys([0.0, big], [0.0, -big]) == np.inf  # a sum of two that are in range
     assert jensen_shannon(certain, certain[::-1]) == np.log(2)
     assert total_variation(certain, certain[::-1]) == 1.0
     assert total_variation(certain, even) == 0.5

@@ -79,7 +79,8 @@ def _each_row(
     found = np.empty(len(z))
     for start in range(0, len(z), step):
         rows = slice(start, start + step)
-        found[rows] = what(z[rows], other[rows])
+        with np.errstate(over="ignore"):  # a sum of two may be out of range where neither is
+            found[rows] = what(z[rows], other[rows])
     return np.asarray(found.reshape(shape))[()]
 
 

@@ -5,6 +5,7 @@ from numpy.typing import ArrayLike
 
 from theory import checks
 from theory.checks import Array
+from theory.labels.dynamics.shapes import in_range
 from theory.labels.dynamics.steps import first_order_change
 from theory.statements import states
 
@@ -69,7 +70,8 @@ def flow_displacement(times: ArrayLike, velocity: ArrayLike, *, rule: str = "sim
 
     Raises:
         ValueError: For times that do not rise or are too few, shapes that do not fit, nan or inf,
-            or an unknown rule.
+            an unknown rule, or a displacement (or, for Simpson's rule, a slope) too large for a
+            float.
 
     Example:
         >>> times = np.array([0.0, 1.0, 1.5, 3.0])
@@ -81,17 +83,19 @@ def flow_displacement(times: ArrayLike, velocity: ArrayLike, *, rule: str = "sim
     checks.choice("rule", rule, RULES)
     t, f = checks.real_array("times", times), checks.real_array("velocity", velocity)
     least = 3 if rule == "simpson" else 2
-    if t.ndim != 1 or len(t) < least or (np.diff(t) <= 0).any():
+    if t.ndim != 1 or len(t) < least or (t[1:] <= t[:-1]).any():
         msg = f"times must be at least {least} rising numbers for the {rule} rule, got {_brief(t)}"
         raise ValueError(msg)
     if f.ndim == 0 or len(f) != len(t):
         msg = f"velocity must have one entry along its first axis for each of {len(t)} times, got "
         raise ValueError(msg + f"shape {f.shape}")
-    width = np.diff(t).reshape(-1, *[1] * (f.ndim - 1))
-    pieces = width * (f[1:] + f[:-1]) / 2
-    if rule == "simpson":
-        pieces = pieces - _bend(width, f)
-    return np.concatenate([np.zeros_like(f[:1]), np.cumsum(pieces, axis=0)])
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        width = np.diff(t).reshape(-1, *[1] * (f.ndim - 1))
+        pieces = width * (f[1:] / 2 + f[:-1] / 2)
+        if rule == "simpson":
+            pieces = pieces - _bend(width, f)
+        total = np.cumsum(pieces, axis=0)
+    return in_range("the displacement", np.concatenate([np.zeros_like(f[:1]), total]))
 
 
 def _bend(width: Array, f: Array) -> Array:

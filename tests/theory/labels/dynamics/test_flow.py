@@ -106,6 +106,9 @@ def test_many_moments_at_once():
         ([[0.0, 1.0]], np.zeros(2), "trapezoid", r"got shape \(1, 2\)"),
         ([0.0, 1.0, 2.0], np.zeros(4), "simpson", "one entry along its first axis for each of 3"),
         ([0.0, 1.0, 2.0], np.full(3, np.nan), "simpson", "velocity must be finite"),
+        ([0.0, 1e200, 2e200], np.full(3, 1e200), "trapezoid", "displacement .* too large"),
+        ([-1e308, 0.0, 1e308], [0.0, 1.0, 2.0], "simpson", "displacement .* too large"),
+        ([0.0, 5e-324, 1.0], [0.0, 1.0, 2.0], "simpson", "displacement .* too large"),
         ([0.0, 1.0, 2.0], np.zeros(3), "euler", "rule must be one of 'simpson', 'trapezoid'"),
     ],
 )
