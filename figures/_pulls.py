@@ -8,19 +8,19 @@ from numpy.typing import NDArray
 
 from figures import style
 
-OWN = style.Role("own label", "#b4004e", "D")
-NEIGHBORS = style.Role("neighbors", "#1b4f8f", "o")
-HARD = style.Role("hard samples", "#7a3f98", "^")
-EASY = style.Role("easy samples", "#00806b", "v")
+OWN = style.Role("own label", style.RED, "D")
+NEIGHBORS = style.Role("neighbors", style.BLUE, "o")
+HARD = style.Role("hard samples", style.VIOLET, "^")
+EASY = style.Role("easy samples", style.GREEN, "v")
 ROLES = (OWN, NEIGHBORS, HARD, EASY)
 CLASSES = (
-    style.Role("class A", "#1b4f8f", "o"),
-    style.Role("class B", "#dd6b00", "D"),
-    style.Role("class C", "#00806b", "v"),
+    style.Role("class A", style.BLUE, "o"),
+    style.Role("class B", style.ORANGE, "D"),
+    style.Role("class C", style.GREEN, "v"),
 )
 NETWORKS = {
-    "tanh": style.Role("tanh", "#1b4f8f", "o"),
-    "relu": style.Role("ReLU", "#dd6b00", "D"),
+    "tanh": style.Role("tanh", style.BLUE, "o"),
+    "relu": style.Role("ReLU", style.ORANGE, "D"),
 }
 
 

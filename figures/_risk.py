@@ -6,13 +6,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from figures.style import INK, Role
+from figures.style import GREEN, INK, RED, VIOLET, Role
 from sims.results import Result
 
 ERROR = Role("mean squared error", INK, "o")
-BIAS = Role("squared bias", "#00806b", "v")
-PUBLISHED = Role("published bound", "#b4004e", "D")
-SHARP = Role("sharp bound", "#7a3f98", "^")
+BIAS = Role("squared bias", GREEN, "v")
+PUBLISHED = Role("published bound", RED, "D")
+SHARP = Role("sharp bound", VIOLET, "^")
 
 NAMES = {
     "l2": "Euclidean",

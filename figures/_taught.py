@@ -12,7 +12,7 @@ ERROR, BIAS, VARIANCE = 0, 1, 2
 TAUGHT = 3
 """Conditions before the students of teachers."""
 LABELS = style.Role("student of labels", style.INK, "s")
-_SHADES = ("#f2b473", "#dd6b00", "#8f3d00", "#e08f3f", "#b35300")
+_SHADES = ("#f2b473", style.ORANGE, "#8f3d00", "#e08f3f", "#b35300")
 _MARKERS = ("D", "o", "v", "P", "X")
 
 

@@ -22,7 +22,7 @@ ORDER = 10
 
 PARTS = ("both", "only the student", "only the teacher", "neither")
 GROUPS = ("all samples", "teacher least sure", "of those, student\nless sure still")
-SHADES = ("#9db4d3", style.STUDENT.color, style.TEACHER.color, "#6f7378")
+SHADES = ("#9db4d3", style.STUDENT.color, style.TEACHER.color, style.GRAY)
 DENSITY = LinearSegmentedColormap.from_list(
     "density", ["#dfe7f1", "#9db4d3", "#4d79ae", "#1b4f8f", "#0a1f3d"]
 )

@@ -24,10 +24,10 @@ CAPTION = (
 ORDER = 40
 ROWS = (0, 1)
 ROLES = (
-    style.Role("|b| > |a|", "#1b4f8f", "o"),
-    style.Role("of these, held back", "#dd6b00", "D"),
-    style.Role("ahead at T = 1", "#6f7378", "s"),
-    style.Role("a and b of one sign", "#b4004e", "x"),
+    style.Role("|b| > |a|", style.BLUE, "o"),
+    style.Role("of these, held back", style.ORANGE, "D"),
+    style.Role("ahead at T = 1", style.GRAY, "s"),
+    style.Role("a and b of one sign", style.RED, "x"),
 )
 
 

@@ -29,13 +29,13 @@ PANELS = (1, 3)
 ORDER = 10
 
 LOOKS: dict[str, dict[str, Any]] = {
-    "mix": {"color": "#1b4f8f", "linestyle": "-"},
-    "true": {"color": "#1b4f8f", "linestyle": (0, (1, 1.2))},
-    "prior": {"color": "#00806b", "linestyle": (0, (4, 1.5))},
-    "entropy": {"color": "#b4004e", "linestyle": "-", "linewidth": 2.4},
-    "lsrkd": {"color": "#dd6b00", "linestyle": "-"},
-    "lsrkd_square": {"color": "#dd6b00", "linestyle": (0, (4, 1.5))},
-    "lsrkd_tc": {"color": "#7a3f98", "linestyle": (0, (6, 1.2, 1.2, 1.2))},
+    "mix": {"color": style.BLUE, "linestyle": "-"},
+    "true": {"color": style.BLUE, "linestyle": (0, (1, 1.2))},
+    "prior": {"color": style.GREEN, "linestyle": (0, (4, 1.5))},
+    "entropy": {"color": style.RED, "linestyle": "-", "linewidth": 2.4},
+    "lsrkd": {"color": style.ORANGE, "linestyle": "-"},
+    "lsrkd_square": {"color": style.ORANGE, "linestyle": (0, (4, 1.5))},
+    "lsrkd_tc": {"color": style.VIOLET, "linestyle": (0, (6, 1.2, 1.2, 1.2))},
 }
 LEAST = 1e-4
 MARK: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 5.5}
@@ -97,14 +97,14 @@ def _temperatures(result: Result, panel: Axes) -> None:
         for column, name in enumerate(("lsrkd", "lsrkd_square")):
             dash = "-" if row == 0 else (0, (4, 1.5))
             panel.plot(
-                tau, off[row, column], color=("#dd6b00", "#8a5a2b")[column], linestyle=dash,
+                tau, off[row, column], color=(style.ORANGE, "#8a5a2b")[column], linestyle=dash,
                 label=f"{('factor τ', 'factor τ²')[column]}, {count}",
             )  # fmt: skip
             published = float(result.array("tau_published")[0])
             if name == "lsrkd":
                 at = np.interp(published, tau, off[row, column])
                 panel.plot(
-                    published, at, markerfacecolor="white", markeredgecolor="#dd6b00", **MARK
+                    published, at, markerfacecolor="white", markeredgecolor=style.ORANGE, **MARK
                 )
     panel.set(xscale="log", yscale="log", xlim=(tau[0], tau[-1]))
     panel.set_ylim(off.min() / 30, off.max() * 1.5)  # room for the legend

@@ -19,6 +19,14 @@ MUTED = "#5f6368"
 RULE = "#c9ccd1"
 GRID = "#e8eaed"
 
+# the colors of the roles below, and of the parts that single figures play with them
+BLUE = "#1b4f8f"
+ORANGE = "#dd6b00"
+GREEN = "#00806b"
+RED = "#b4004e"
+VIOLET = "#7a3f98"
+GRAY = "#6f7378"
+
 Panels = NDArray[Any]
 """An array of matplotlib Axes."""
 
@@ -35,15 +43,15 @@ class Role:
     marker: str
 
 
-TEACHER = Role("teacher", "#1b4f8f", "o")
-STUDENT = Role("student", "#dd6b00", "D")
-NULL = Role("second teacher (null)", "#6f7378", "s")
-SOFTNESS = Role("student of smoothed labels", "#7a3f98", "^")
+TEACHER = Role("teacher", BLUE, "o")
+STUDENT = Role("student", ORANGE, "D")
+NULL = Role("second teacher (null)", GRAY, "s")
+SOFTNESS = Role("student of smoothed labels", VIOLET, "^")
 RIGHT_LABEL = Role("right label", "#5a6b7d", "o")
-WRONG_LABEL = Role("wrong label", "#b4004e", "x")
-STOPPING = Role("early stopping", "#1b4f8f", "o")
-OPPOSITE = Role("anti-exaggerates", "#00806b", "v")
-EXAGGERATES = Role("exaggerates", "#dd6b00", "D")
+WRONG_LABEL = Role("wrong label", RED, "x")
+STOPPING = Role("early stopping", BLUE, "o")
+OPPOSITE = Role("anti-exaggerates", GREEN, "v")
+EXAGGERATES = Role("exaggerates", ORANGE, "D")
 
 # Blue where the reference wins, orange where distillation does, white where they tie.
 DIVERGING = LinearSegmentedColormap.from_list(
