@@ -109,7 +109,8 @@ def _wedge(normals: Array, lengths: Array, bounds: Array, between: Array) -> flo
         across = _directions((way - (way @ normals[side]) * normals[side])[None])[1][0]
         ahead = normals[1 - side] @ way
         with np.errstate(divide="ignore", over="ignore", under="ignore"):
-            ratio = min(lengths[1 - side] / lengths[side], 1e300)
+            # a number > 0, so that a corner at infinity stays there
+            ratio = min(max(lengths[1 - side] / lengths[side], 5e-324), 1e300)
             reach = 0.0 if ahead == 0 else np.divide(ahead, across) * ratio
         lost += float(owens_t(bounds[side], reach) + owens_t(bounds[side], np.inf))
     return min(max(1.0 - lost, 0.0), 1.0)

@@ -187,6 +187,11 @@ def test_three_means_nearly_on_a_line_tend_to_the_line(offset):
     assert got == pytest.approx(line, abs=max(offset, 1e-13))
 
 
+def test_means_on_a_line_at_any_distances():
+    got = cells.cell_masses([[0.0, 0.0], [0.0, 1e6], [0.0, 5e-324]])
+    np.testing.assert_array_equal(got, [0.5, 1.0, 0.5])
+
+
 @pytest.mark.parametrize("gap", [1e-200, 1e-16, 1e-12, 1e-6])
 @pytest.mark.parametrize("extra", [[], [[1.0, 3.0]]])
 def test_means_that_nearly_coincide_are_told_apart(gap, extra):
