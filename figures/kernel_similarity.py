@@ -7,7 +7,7 @@ from figures import _pulls, style
 from sims.results import Result
 
 RESULT = "learning_dynamics"
-TITLE = "The more similar two inputs, the larger the kernel between them"
+TITLE = "How similar two inputs are, and the kernel between them"
 ALT = (
     "Three panels: trace of the derivative of the softmax over epochs for points learned early and "
     "late; trace of the kernel of one point with all others against the rank of their similarity, "
@@ -25,12 +25,12 @@ def CAPTION(result: Result) -> str:
     return (
         f"A ReLU network of {config['width']} units on {config['points']} points of the plane. "
         "Left: trace of the derivative of the softmax along training, for the third of the points "
-        "that is learned first and the third that is learned last. Middle: trace of the kernel at "
-        "the start between one point and all others, those most similar to it (largest cosine) on "
-        "the left. If the trace falls to the right, it rises with the similarity. Right: rank "
-        "correlation of the trace with two similarities, one dot for each point of each draw, and "
-        "the mean over draws with its 95 % interval; above zero the trace rises with the "
-        "similarity."
+        "that is learned first and the third that is learned last (means over draws with 95 % "
+        "intervals). Middle: trace of the kernel at the start between one point and all others, "
+        "those most similar to it (largest cosine) on the left. If the trace falls to the right, "
+        "it rises with the similarity. Right: rank correlation of the trace with two similarities, "
+        "one dot for each point of each draw, and the mean over draws with its 95 % interval; "
+        "above zero the trace rises with the similarity."
     )
 
 

@@ -7,7 +7,7 @@ from figures import _pulls, style
 from sims.results import Result
 
 RESULT = "learning_dynamics"
-TITLE = "One step on a sample moves the predictions on others as predicted"
+TITLE = "What a step on one sample does to others, predicted and measured"
 ALT = (
     "Three panels: predicted against measured changes of predictions along the diagonal; what "
     "the prediction misses against the learning rate, on lines of slope 2; and what sums of "

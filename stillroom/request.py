@@ -46,7 +46,9 @@ def of(name: str, arguments: Sequence[str]) -> tuple[Any, Common]:
     sized = Common(size=_size(name, arguments))
     kind = make_dataclass("Options", [("config", experiment.Config), ("run", Common)], frozen=True)
     default = kind(config=experiment.config(sized.size), run=sized)
-    about = f"{experiment.title}. Defaults are those of the size {sized.size}."
+    title = experiment.title
+    stop = "" if title[-1:] in ".?!" else "."
+    about = f"{title}{stop} Defaults are those of the size {sized.size}."
     asked = _parsed(kind, f"sim {name}", about, arguments, default)
     return asked.config, asked.run
 

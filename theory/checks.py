@@ -282,8 +282,8 @@ def broadcastable(**arrays: Array) -> None:
 
 def same_classes(**arrays: Array) -> None:
     """Raise ValueError naming every array unless they broadcast and have the same last axis."""
-    broadcastable(**arrays)
     if len({array.shape[-1:] for array in arrays.values()}) > 1:
         listed = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
         msg = f"the last axis must hold the same classes, got {listed}"
         raise ValueError(msg)
+    broadcastable(**arrays)

@@ -45,7 +45,7 @@ class Config:
     teachers: int = 3
     """Teachers of each draw, which differ in initial weights and order of batches."""
     temperatures: tuple[float, ...] = (1.0, 2.0, 4.0)
-    """Of student and teacher in the distillation loss."""
+    """Temperatures of student and teacher in the distillation loss."""
     noise: float = 0.2
     """Fraction of wrong training labels, in the settings that have any."""
     smoothing: float = 0.1
@@ -53,17 +53,17 @@ class Config:
     width: int = 32
     """Units in each of the two hidden layers of a student."""
     teacher_width: int = 64
-    """The same for teachers."""
+    """Units in each of the two hidden layers of a teacher."""
     epochs: int = 60
-    """Of students, and of teachers that are not stopped early; these stop at a quarter."""
+    """Passes of students over the data; a teacher that is stopped early stops at a quarter."""
     learning_rate: float = 3e-3
-    """Of Adam."""
+    """Learning rate of Adam."""
     batch: int = 32
     """Samples a step."""
     records: int = 10
     """Moments of training at which students are looked at, at most."""
     seed: int = 0
-    """Of the first draw; the others follow."""
+    """Seed of the first draw; the others follow."""
 
     def __post_init__(self) -> None:
         checks.choice("data", self.data, names())

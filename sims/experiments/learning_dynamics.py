@@ -58,13 +58,13 @@ class Config:
     samples: int = 400
     """Training samples of the Gaussian classes."""
     dimensions: int = 30
-    """Of the inputs."""
+    """Dimensions of the inputs."""
     sigma: float = 2.0
     """Standard deviation of the noise of the classes."""
     hidden: tuple[int, ...] = (128,)
     """Units of the hidden layers."""
     activation: str = "tanh"
-    """Of the training runs: "tanh" or "relu"; the latter's kinks spoil the sum of the pulls.
+    """Activation of the training runs: "tanh" or "relu", whose kinks spoil the sum of the pulls.
     Single steps, and sums over runs, are taken with both."""
     rate: float = 0.03
     """Learning rate of the training runs, without momentum."""
@@ -77,23 +77,23 @@ class Config:
     trained_on: int = 20
     """Samples that single steps are taken on."""
     observed: int = 40
-    """Other samples whose predictions are watched while they are."""
+    """Other samples, whose predictions are watched during single steps."""
     path_samples: int = 150
-    """Training samples of the runs over which first orders are summed."""
+    """Training samples of the runs over which first-order changes are added up."""
     path_units: int = 32
-    """Hidden units of these."""
+    """Hidden units of those runs."""
     path_time: float = 30.0
-    """Their length: learning rate times steps."""
+    """Length of those runs: learning rate times steps."""
     path_rates: tuple[float, ...] = (0.2, 0.05, 0.0125)
-    """Their learning rates."""
+    """Learning rates of those runs."""
     points: int = 64
     """Points in the plane of the wide network."""
     width: int = 2000
-    """Its hidden units."""
+    """Hidden units of the wide network."""
     wide_rate: float = 1e-4
-    """Its learning rate; its batches are single points."""
+    """Learning rate of the wide network, whose batches are single points."""
     wide_epochs: int = 200
-    """Its passes over the data."""
+    """Passes of the wide network over the data."""
     seed: int = 0
     """The first of the seeds."""
 

@@ -58,7 +58,7 @@ class Config:
     samples: int = 100_000
     """Number of samples of the data at most; half of them train the teacher."""
     resamples: int = 2000
-    """Of the bootstrap."""
+    """Resamples of the bootstrap."""
     seed: int = 0
     """Draws everything."""
     data: Path | None = None

@@ -49,12 +49,13 @@ def _last(arrays: Arrays) -> int:
 
 
 def _extremes(arrays: Arrays, name: str) -> str:
-    """Where a difference at the highest temperature is least and where it is most."""
+    """A difference at the highest temperature: the first setting's, the least and the most."""
     rows = arrays["difference"][:, _last(arrays), _column(arrays, name)]
     low, high = int(np.argmin(rows[:, 0])), int(np.argmax(rows[:, 0]))
     return (
-        f"At {_hottest(arrays)} the difference goes from {_shown(rows[low])} nats "
-        f"(“{arrays['setting'][low]}”) to {_shown(rows[high])} (“{arrays['setting'][high]}”)"
+        f"At {_hottest(arrays)} the difference in nats is {_shown(rows[0])} in "
+        f"“{arrays['setting'][0]}”, at least {_shown(rows[low])} (“{arrays['setting'][low]}”) and "
+        f"at most {_shown(rows[high])} (“{arrays['setting'][high]}”)"
     )
 
 
@@ -116,10 +117,10 @@ def _error(arrays: Arrays) -> Finding:
         return Finding("In no case is the variance of students of teachers lower for certain.")
     below, above, across = _verdicts(error[lower])
     text = (
-        f"Less variance need not be less error: of the {int(lower.sum())} cases where the variance "
-        f"is lower for certain, the test cross-entropy is lower in {below}, higher in {above} and "
-        f"undecided in {across}; accuracy differs by between {_signed(accuracy[lower].min())} "
-        f"and {_signed(accuracy[lower].max())} points."
+        f"Less variance need not be less error: where the variance is lower for certain "
+        f"({int(lower.sum())} of {lower.size} cases), the test cross-entropy is lower in {below}, "
+        f"higher in {above} and undecided in {across}; accuracy differs by between "
+        f"{_signed(accuracy[lower].min())} and {_signed(accuracy[lower].max())} points."
     )
     return Finding(text)
 
@@ -148,14 +149,18 @@ def _samples(arrays: Arrays) -> Finding:
     last = 100 * arrays["share"][0, :, -1, :, 0]
     every, ahead, _, same = last.T
     parts = [
-        f"{every[k]:.0f} % at T = {temperature:g} (held back {ahead[k]:.0f} %, a and b of one sign "
-        f"{same[k]:.0f} %)"
+        f"{every[k]:.0f} % at T = {temperature:g} ({ahead[k]:.0f} % held back)"
         for k, temperature in enumerate(arrays["temperature"])
     ]
+    signs = " and ".join(
+        f"{same[k]:.0f} % at T = {temperature:g}"
+        for k, temperature in enumerate(arrays["temperature"])
+    )
     text = (
-        "Not every regularization sample is one that the teacher holds back; the others count "
-        "because it pulls up harder than the label does. Of the training samples of "
-        f"“{arrays['setting'][0]}” they are, at the end, {'; '.join(parts)}."
+        "A regularization sample is held back by its teacher, or pulled up by it harder than by "
+        f"the label. At the end of training they are, of the samples of "
+        f"“{arrays['setting'][0]}”: {'; '.join(parts)}. Label and teacher move the label's logit "
+        f"the same way on {signs}."
     )
     return Finding(text)
 

@@ -28,13 +28,14 @@ def findings(arrays: Arrays) -> tuple[Finding, ...]:
 
 
 def _shown(interval: Interval, form: str = ".2f") -> str:
-    return f"{interval.estimate:{form}} [{interval.low:{form}}, {interval.high:{form}}]"
+    text = f"{interval.estimate:{form}} [{interval.low:{form}}, {interval.high:{form}}]"
+    return text.replace("-", "−")
 
 
 def _within_one(interval: Interval) -> str:
     """Of a mean of cosines or correlations, which lies from -1 to 1."""
     low, high = np.clip([interval.low, interval.high], -1.0, 1.0)
-    return f"{interval.estimate:.2f} [{low:.2f}, {high:.2f}]"
+    return f"{interval.estimate:.2f} [{low:.2f}, {high:.2f}]".replace("-", "−")
 
 
 def _name(activation: str) -> str:

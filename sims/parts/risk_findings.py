@@ -29,7 +29,7 @@ def findings(arrays: Arrays) -> tuple[Finding, ...]:
 
 def _number(value: float) -> str:
     """Three digits, powers of ten in plain text."""
-    return f"{value:.3g}" if np.isfinite(value) else "infinity"
+    return f"{value:.3g}".replace("-", "−") if np.isfinite(value) else "infinity"
 
 
 def _column(arrays: Arrays, kind: str, name: str) -> int:
@@ -97,7 +97,8 @@ def _ranking(arrays: Arrays) -> Finding:
             distance = arrays[f"published_{name}"][:, column]
             rank = rank_correlation(distance, arrays["mse"][:, size])
             found.append(
-                f"{rank.estimate:.2f} ({rank.low:.2f} to {rank.high:.2f}) at N = {int(sizes[size])}"
+                f"{_number(rank.estimate)} ({_number(rank.low)} to {_number(rank.high)}) at "
+                f"N = {int(sizes[size])}"
             )
         parts.append(f"by the distance of {of} {' and '.join(found)}")
     text = (

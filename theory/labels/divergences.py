@@ -123,12 +123,6 @@ def total_variation(p: ArrayLike, q: ArrayLike) -> Array:
 
 def _pair(p: ArrayLike, q: ArrayLike) -> tuple[Array, Array]:
     first, second = checks.distributions("p", p), checks.distributions("q", q)
-    checks.broadcastable(p=first, q=second)
-    if first.shape[-1] != second.shape[-1]:
-        msg = (
-            "p and q must have the same classes along the last axis, got shapes "
-            f"{first.shape} and {second.shape}"
-        )
-        raise ValueError(msg)
+    checks.same_classes(p=first, q=second)
     shape = np.broadcast_shapes(first.shape, second.shape)
     return np.broadcast_to(first, shape), np.broadcast_to(second, shape)

@@ -61,13 +61,7 @@ def network_pair(
     """
     z = bounded_logits("student_logits", student_logits)
     v = bounded_logits("teacher_logits", teacher_logits)
-    checks.broadcastable(student_logits=z, teacher_logits=v)
-    if z.shape[-1] != v.shape[-1]:
-        msg = (
-            "student_logits and teacher_logits must have the same classes along the last axis, "
-            f"got shapes {z.shape} and {v.shape}"
-        )
-        raise ValueError(msg)
+    checks.same_classes(student_logits=z, teacher_logits=v)
     z, v = np.broadcast_arrays(z, v)
     y = checks.row_classes("labels", 0 if labels is None else labels, "the logits", z)
     rows = np.broadcast_shapes(z.shape[:-1], y.shape)

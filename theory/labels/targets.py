@@ -271,8 +271,5 @@ def _missing(p: Array, y: Labels) -> Array:
 def _difference(targets: ArrayLike, truth: ArrayLike) -> Array:
     t, p = checks.distributions("targets", targets), checks.distributions("truth", truth)
     checks.samples("targets", t)
-    checks.broadcastable(targets=t, truth=p)
-    if t.shape[-1] != p.shape[-1]:
-        msg = f"targets and truth must have the same classes, got {t.shape} and {p.shape}"
-        raise ValueError(msg)
+    checks.same_classes(targets=t, truth=p)
     return t - p

@@ -207,7 +207,7 @@ def test_learning_rates_beyond_reason():
 def test_intervals_of_cosines_stay_within_one(smoke):
     arrays = dict(smoke.arrays)
     arrays["rank_cosine"] = np.array([[0.0] * 12, [0.9] * 12])
-    assert "0.45 [-1.00, 1.00] by cosine" in findings(arrays)[-1].text
+    assert "0.45 [−1.00, 1.00] by cosine" in findings(arrays)[-1].text
 
 
 def test_the_example_lies_on_the_triangle(smoke):

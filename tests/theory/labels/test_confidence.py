@@ -175,8 +175,18 @@ def test_a_pair_is_looked_at_in_the_class_the_teacher_prefers():
 @pytest.mark.parametrize(
     ("teacher", "student", "labels", "says"),
     [
-        (np.zeros((3, 2)), np.zeros((3, 4)), None, "must have the same classes"),
-        (np.zeros((3, 2)), np.zeros((4, 2)), None, "must broadcast against teacher_logits"),
+        (
+            np.zeros((3, 2)),
+            np.zeros((3, 4)),
+            None,
+            "same classes, got teacher_logits",
+        ),
+        (
+            np.zeros((3, 2)),
+            np.zeros((4, 2)),
+            None,
+            "broadcast against each other, got teacher",
+        ),
         (np.zeros((3, 1)), np.zeros((3, 1)), None, "at least two classes"),
         (np.zeros((3, 2)), np.zeros((3, 2)), [0, 1, 2], "labels must be integers from 0 to 1"),
         (np.zeros((3, 2)), np.zeros((3, 2)), [0, 1], "labels must be one class a sample"),

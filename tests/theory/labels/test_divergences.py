@@ -87,5 +87,5 @@ def test_rows_that_are_no_distributions_are_named(rows, says):
 
 
 def test_classes_must_agree():
-    with pytest.raises(ValueError, match="broadcast"):
+    with pytest.raises(ValueError, match="same classes"):
         d.kl([0.5, 0.5], [0.2, 0.3, 0.5])

@@ -147,7 +147,7 @@ RNG = np.random.default_rng(0)
         (lambda: targets.corruption(0.5, 1), "classes must be an integer >= 2"),
         (lambda: targets.noise_matrix(0.5, 1), "classes must be an integer >= 2"),
         (lambda: targets.corrupted(P, -0.5), "noise must be in"),
-        (lambda: targets.mean_distance(P, [[0.2, 0.3, 0.5]]), "shapes must broadcast"),
+        (lambda: targets.mean_distance(P, [[0.2, 0.3, 0.5]]), "same classes"),
         (lambda: targets.mean_distance([P[0]] * 2, [P[0]] * 3), "shapes must broadcast"),
         (lambda: targets.frobenius_distance(np.empty((0, 2)), P), "at least one sample"),
     ],

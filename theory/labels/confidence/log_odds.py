@@ -184,18 +184,6 @@ def pair_of_logits(teacher_logits: ArrayLike, student_logits: ArrayLike) -> tupl
     """The logits of two networks over the same classes, broadcast against each other."""
     z = checks.logits("teacher_logits", teacher_logits)
     other = checks.logits("student_logits", student_logits)
-    if z.shape[-1] != other.shape[-1]:
-        msg = (
-            "teacher_logits and student_logits must have the same classes along the last axis, "
-            f"got shapes {z.shape} and {other.shape}"
-        )
-        raise ValueError(msg)
-    try:
-        shape = np.broadcast_shapes(z.shape, other.shape)
-    except ValueError:
-        msg = (
-            "student_logits must broadcast against teacher_logits, got shapes "
-            f"{other.shape} and {z.shape}"
-        )
-        raise ValueError(msg) from None
+    checks.same_classes(teacher_logits=z, student_logits=other)
+    shape = np.broadcast_shapes(z.shape, other.shape)
     return np.broadcast_to(z, shape), np.broadcast_to(other, shape)

@@ -291,7 +291,7 @@ PAIR = ([[0.0, 1.0]], [[1.0, 0.0]], [0])
         (lambda: label_gradients(np.zeros((2, 2)), np.zeros((2, 2)), [0, 0, 0], 1.0), "each row"),
         (lambda: label_gradients(*np.zeros((2, 3, 2)), [[0], [1], [0]], 1.0), "each row"),
         (lambda: label_gradients(np.zeros((2, 2)), np.zeros((3, 2)), [0, 0], 1.0), "broadcast"),
-        (lambda: label_gradients(np.zeros((2, 1 + 2)), np.zeros((2, 2)), [0, 0], 1.0), "broadcast"),
+        (lambda: label_gradients(np.zeros((2, 1 + 2)), np.zeros((2, 2)), [0, 0], 1.0), "classes"),
         (lambda: regularization_samples(*PAIR, 1.0, "both"), "criterion must be one of 'abs'"),
         (lambda: soft_label_weights(*PAIR, "tanh"), "form must be one of 'exponential'"),
         (lambda: soft_label_weights(*PAIR, eps=0.0), "eps must be > 0"),

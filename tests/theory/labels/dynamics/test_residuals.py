@@ -111,7 +111,7 @@ def test_named_factors_differ_as_they_should():
         (("kl", [[0.0, 1.0]] * 3, [0, 1]), {}, "one class or one distribution for each row"),
         (("squared", None, [0.0, 1.0]), {"prediction": [0.5, 0.5]}, "give logits"),
         (("squared", [0.0, 1.0], [0.0, 1.0]), {"temperature": 2.0}, "no temperature"),
-        (("squared", [0.0, 1.0], [0.0, 1.0, 2.0]), {}, "shapes must broadcast"),
+        (("squared", [0.0, 1.0], [0.0, 1.0, 2.0]), {}, "same classes"),
         (("kl", np.zeros((3, 2)), [[0], [1], [0]]), {}, "one class .* for each row"),
         (("squared", [0.0, np.inf], [0.0, 1.0]), {}, "logits must be finite"),
         (("squared", [1e308, 0.0], [-1e308, 0.0]), {}, "residual .* too large"),

@@ -305,7 +305,7 @@ Q, R = [0.5, 0.5], [0.5, -0.5]
     [
         (lambda: d.first_order_change([0.5, 0.6], np.eye(2), R, 0.1), r"probabilities .* \+ 0.1"),
         (lambda: d.first_order_change(Q, np.eye(3), R, 0.1), r"kernel must have shape \(..., 2, 2"),
-        (lambda: d.first_order_change(Q, np.eye(2), [1.0, 0.0, 0.0], 0.1), "broadcast"),
+        (lambda: d.first_order_change(Q, np.eye(2), [1.0, 0.0, 0.0], 0.1), "same classes"),
         (lambda: d.first_order_change(Q, np.eye(2), R, -0.1), "learning_rate must be >= 0"),
         (
             lambda: d.first_order_change(Q, np.eye(2), R, np.nan),
@@ -335,8 +335,8 @@ Q, R = [0.5, 0.5], [0.5, -0.5]
         (lambda: d.momentum_change(Q, [1.0], 0.1, jacobian=np.ones((2, 3))), "length of velocity"),
         (lambda: d.weight_decay_change(Q, [1.0, 1.0], 0.1, -1.0), "decay must be >= 0"),
         (lambda: d.loss_change(np.eye(3), R, 0.1), "kernel must have shape"),
-        (lambda: d.loss_change(1.0, R, 0.1, observed=[1.0, 2.0, 3.0]), "broadcast"),
-        (lambda: d.prediction_change(Q, [1.0, 2.0, 3.0]), "broadcast"),
+        (lambda: d.loss_change(1.0, R, 0.1, observed=[1.0, 2.0, 3.0]), "same classes"),
+        (lambda: d.prediction_change(Q, [1.0, 2.0, 3.0]), "same classes"),
         (lambda: d.prediction_change(Q, [[1.0]]), "same classes"),
         (lambda: d.second_order_change(Q, [1.0, np.inf], 0.1), "tangent must be finite"),
         (lambda: d.pulls(Q, np.eye(2), R, 0.1, own=0), "axis for the batch"),
