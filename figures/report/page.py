@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -169,7 +169,7 @@ def _without(part: Part, headline: Picture) -> Part:
 def _words(finding: Finding) -> Words:
     numbers = ""
     if None not in (value := (finding.value, finding.low, finding.high)):
-        estimate, low, high = (number(float(each)) for each in value if each is not None)
+        estimate, low, high = _told_apart([float(each) for each in value if each is not None])
         numbers = f"estimate {estimate}, interval {low} to {high}"
     return Words(finding.text, mark(holds=finding.holds), numbers)
 
@@ -224,14 +224,26 @@ def _counted(kind: str, count: int) -> str:
     return f"{count} {one if count == 1 else more}"
 
 
-def number(value: float) -> str:
-    """A number for reading: three significant digits, a true minus sign.
+def _told_apart(values: Sequence[float]) -> list[str]:
+    """Numbers with three significant digits, or as many more as keep distinct ones distinct."""
+    shown = [number(value) for value in values]
+    for digits in range(4, 8):
+        if len(set(shown)) >= len(set(values)):
+            break
+        shown = [number(value, digits) for value in values]
+    return shown
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number for reading: so many significant digits, a true minus sign.
 
     Example:
-        >>> number(0.12345), number(-2.5e-9), number(1200.0)
-        ('0.123', '−2.5e−09', '1200')
+        >>> number(0.12345), number(-2.5e-9), number(1200.0), number(2.0014, 4)
+        ('0.123', '−2.5e−09', '1200', '2.001')
     """
-    shown = f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
+    shown = f"{value:.{digits}g}"
+    if "e" in shown and 1 <= abs(value) < 1e6:
+        shown = f"{value:.0f}"
     return shown.replace("-", "−")
 
 

@@ -138,6 +138,12 @@ def test_numbers_stand_beside_a_finding(make_result, make_finding, tmp_path):
     assert "estimate 0.125, interval −0.5 to 0.75" in text
 
 
+def test_narrow_intervals_are_not_rounded_to_a_point(make_result, make_finding, tmp_path):
+    finding = make_finding("A slope.", holds=True, value=2.0012, low=1.9981, high=2.0041)
+    text = written([make_result("anything", findings=(finding,))], tmp_path)
+    assert "estimate 2.001, interval 1.998 to 2.004" in text
+
+
 def test_without_any_result_it_says_so(tmp_path):
     text = written([], tmp_path)
     assert "there are no stored results" in text

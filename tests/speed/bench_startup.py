@@ -47,7 +47,7 @@ def flow_against_numpy():
     }
 
 
-@bench("stillroom demo, from nothing", seconds=60, repeats=1)
+@bench("stillroom demo, from nothing", seconds=90, repeats=1)
 def demo():
     def run():
         with tempfile.TemporaryDirectory() as out:
