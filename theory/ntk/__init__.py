@@ -1,4 +1,4 @@
-"""Networks as kernels, and their weights on the eigendirections of data.
+"""Networks as kernels, and what they do along the eigendirections of data and kernels.
 
 The names below are loaded with torch when first asked for: statistics of paths need no torch.
 
@@ -7,21 +7,52 @@ The names below are loaded with torch when first asked for: statistics of paths 
 array([2. , 0.5])
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from theory.ntk.projections import Eigendirections, Projections, Projector, eigendirections
+    from theory.ntk.projections import (
+        Eigendirections,
+        OutputProjections,
+        OutputProjector,
+        Projections,
+        Projector,
+        eigendirections,
+        patches,
+        representations,
+    )
 
-__all__ = ["Eigendirections", "Projections", "Projector", "eigendirections"]
+__all__ = [
+    "Eigendirections",
+    "OutputProjections",
+    "OutputProjector",
+    "Projections",
+    "Projector",
+    "eigendirections",
+    "patches",
+    "representations",
+]
+
+_NAMES = {
+    "projections": (
+        "Eigendirections",
+        "OutputProjections",
+        "OutputProjector",
+        "Projections",
+        "Projector",
+        "eigendirections",
+        "patches",
+        "representations",
+    ),
+}
+_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - classes and functions
-    if name not in __all__:
+    if name not in _MODULE_OF:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    from theory.ntk import projections
-
-    return getattr(projections, name)
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
 
 
 def __dir__() -> list[str]:

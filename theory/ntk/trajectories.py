@@ -11,11 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import stdtrit
 
 from theory import checks
 from theory.checks import Array
 
 POINTS = 19
+FIT_FLOOR = 0.05
+"""Share of its first amplitude down to which a direction's decay is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +239,61 @@ def bias_statistics(
         "s6_share": share_below(sixth, tie=tie),
         "s6_median": _median(sixth),
     }
+
+
+def decay_rates(
+    times: ArrayLike, amplitudes: ArrayLike, *, floor: float = FIT_FLOOR
+) -> tuple[Array, Array]:
+    r"""Rates of exponential decay: minus the slope of :math:`\ln a_k` on time by least squares.
+
+    Fitted are the records from the first to the last before the amplitude first falls below
+    ``floor`` of its beginning: what comes after is rounding, or what leaked in from elsewhere.
+
+    Args:
+        times: Increasing, shape (T,).
+        amplitudes: :math:`a_k \ge 0`, shape (T, r).
+        floor: Share of the first amplitude, in [0, 1).
+
+    Returns:
+        Estimate, low and high (95 %, for independent errors about the line), shape (3, r), and the
+        first and last time of the fit, shape (2, r). nan where fewer than two records are left; the
+        interval alone is nan where there are two.
+
+    Raises:
+        ValueError: If times do not increase, shapes disagree or an amplitude is negative.
+
+    >>> times = np.arange(6.0)
+    >>> rates, used = decay_rates(times, np.exp(-np.outer(times, [0.1, 1.0])))
+    >>> rates[0], used
+    (array([0.1, 1. ]), array([[0., 0.],
+           [5., 2.]]))
+    """
+    t = checks.real_array("times", times)
+    a = checks.nonnegative("amplitudes", amplitudes)
+    floor = checks.fraction("floor", floor)
+    if t.ndim != 1 or a.ndim != 2 or len(t) != len(a) or np.any(np.diff(t) <= 0):
+        msg = (
+            "times must increase, shape (T,), with amplitudes of shape (T, r), got shapes "
+            f"{t.shape} and {a.shape}"
+        )
+        raise ValueError(msg)
+    used = np.logical_and.accumulate((a >= floor * a[:1]) & (a > 0))
+    count = used.sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        x = np.where(used, t[:, None], np.nan)
+        y = np.log(np.where(used, a, np.nan))
+        ends = np.where(count >= 2, np.stack([x[0], t[np.maximum(count - 1, 0)]]), np.nan)
+        weight = used / count
+        x_mean = (weight * np.nan_to_num(x)).sum(axis=0)
+        y_mean = (weight * np.nan_to_num(y)).sum(axis=0)
+        x, y = (np.nan_to_num(part) for part in (x - x_mean, y - y_mean))
+        spread = (x * x).sum(axis=0)
+        slope = (x * y).sum(axis=0) / spread
+        error = ((y - slope * x) ** 2 * used).sum(axis=0)
+        deviation = np.sqrt(error / (count - 2.0) / spread)
+    half = np.where(count > 2, stdtrit(np.maximum(count - 2, 1), 0.975) * deviation, np.nan)
+    rate = np.where(count >= 2, -slope, np.nan)
+    return np.stack([rate, rate - half, rate + half]), ends
 
 
 def _median(values: Array) -> float:

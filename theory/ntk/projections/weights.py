@@ -90,9 +90,11 @@ class Projector:
 
     Args:
         inputs: What the layer sees, shape (n, p): pixels for a first layer, features for a head,
-            the representation of a fixed network for a hidden layer, flattened patches (channels,
-            rows, columns) for a convolution. Stacked networks may have inputs each: (..., n, p).
-            Or the `Eigendirections` of inputs, to decompose them once for several projectors.
+            the `representations` of a fixed network for a hidden layer, `patches` (flattened:
+            channels, rows, columns) for a convolution. Stacked networks may have inputs each:
+            (..., n, p); so may the groups of a grouped convolution: (groups, n, p), and then all
+            records have an axis of groups. Or the `Eigendirections` of inputs, to decompose them
+            once for several projectors.
         layer: Name of the layer in the model, such as ``"layers.0"``.
         rank_tolerance: Singular values below this share of the largest count as zero.
         stacked: Leading axes of the weights that number networks, where these are more than the
@@ -210,7 +212,11 @@ class Projector:
             bad = int((~weights.isfinite()).sum())
             msg = f"{self._parameter} must be finite; {bad} of {weights.numel()} values are not"
             raise ValueError(msg)
-        self._refuse_images(model, weights)
+        groups = self._groups(model)
+        if groups > 1:
+            weights = weights.reshape(groups, len(weights) // groups, *weights.shape[1:])
+        else:
+            self._refuse_images(model, weights)
         weights = weights.flatten(start_dim=min(self._stacked + 1, weights.ndim - 1))
         size = self.eigen.directions.shape[-2]
         if weights.ndim != self._stacked + 2 or weights.shape[-1] != size:
@@ -220,6 +226,17 @@ class Projector:
             )
             raise ValueError(msg)
         return weights
+
+    def _groups(self, model: nn.Module | Mapping[str, Tensor]) -> int:
+        """Groups of a convolution whose inputs were given group by group, else 1."""
+        if not isinstance(model, nn.Module) or self.eigen.directions.ndim != 3:
+            return 1
+        layer = model.get_submodule(self._parameter.rpartition(".")[0])
+        if not isinstance(layer, CONVOLUTIONS):
+            return 1
+        given, window, _ = self.eigen.directions.shape
+        fits = given == layer.groups and layer.weight[0].numel() == window
+        return given if fits else 1
 
     def _refuse_images(self, model: nn.Module | Mapping[str, Tensor], weights: Tensor) -> None:
         """Raise ValueError for a convolution unless the inputs are its flattened patches."""
@@ -234,6 +251,7 @@ class Projector:
             msg = (
                 f"{self._parameter} is a convolution, and only dense layers are read on whole "
                 f"images: its inputs must be flattened patches, shape (patches, {window.numel()}), "
-                f"got directions of shape {self.eigen.directions.shape}"
+                f"got directions of shape {self.eigen.directions.shape}; "
+                "theory.ntk.representations(model, images, layer) cuts them"
             )
             raise ValueError(msg)

@@ -1,0 +1,240 @@
+r"""What a layer sees: the inputs on whose eigendirections its weights are read.
+
+A dense layer sees the rows of its input. A convolution sees one window after another, so that its
+weights, flattened to :math:`W \in \mathbb{R}^{p \times h}`, act on patches with
+:math:`p = C k_1 k_2` entries; some of them, cut at random places, stand for all [Nagarajan 2023,
+App. D.3]. A hidden layer of a network that changes sees inputs that change; the representation of
+one fixed network, the teacher at the end of its training, is taken for all of them [there].
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import product
+from math import prod
+from typing import SupportsIndex
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from theory import checks
+from theory.ntk.projections.weights import CONVOLUTIONS
+
+PATCHES = 4096
+"""Patches that stand for all that a convolution sees, unless told otherwise."""
+
+
+@torch.no_grad()
+def representations(
+    model: nn.Module,
+    inputs: Tensor,
+    layer: str,
+    *,
+    count: int = PATCHES,
+    seed: int | np.random.Generator = 0,
+) -> Tensor:
+    """What a dense or convolutional layer sees while the model evaluates ``inputs``.
+
+    The model is evaluated as in testing (dropout and batch statistics off), without gradients, and
+    left as it was: the modes of all its modules, its buffers and its hooks.
+
+    Args:
+        model: The network, such as the teacher at the end of its training.
+        inputs: What the model is called with, shape (n, ...).
+        layer: Name of the layer, as ``model.named_modules()`` tells it.
+        count: Patches to cut from what a convolution sees; a dense layer gives all rows.
+        seed: Of the places of the patches; see `patches`.
+
+    Returns:
+        For a dense layer, its inputs with all leading axes flattened, shape (rows, p); for a
+        convolution, patches (count, p), or (groups, count, p) where it has groups. A layer that is
+        called several times has the inputs of all calls, call by call.
+
+    Raises:
+        ValueError: If there is no such layer, it is neither dense nor a convolution, or the model
+            does not call it.
+
+    >>> teacher = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2))
+    >>> x = torch.eye(3)
+    >>> bool((representations(teacher, x, "2") == teacher[0](x).relu()).all())
+    True
+    """
+    found = _layer(model, layer)
+    seen: list[Tensor] = []
+
+    def keep(_: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
+        # cloned: what follows may change it in place
+        seen.append((args[0] if args else kwargs["input"]).clone())
+
+    handle = found.register_forward_pre_hook(keep, with_kwargs=True)
+    try:
+        with evaluating(model):
+            model(inputs)
+    finally:
+        handle.remove()
+    if not seen:
+        msg = f"layer must be one that the model calls, got {layer!r}, which it does not"
+        raise ValueError(msg)
+    if isinstance(found, nn.Linear):
+        return torch.cat([each.reshape(-1, each.shape[-1]) for each in seen])
+    rng = np.random.default_rng(seed)
+    shares = np.diff(
+        np.arange(len(seen) + 1) * checks.count("count", count, minimum=1) // len(seen)
+    )
+    cut = [
+        patches(each, found, int(share), seed=rng)
+        for each, share in zip(seen, shares, strict=True)
+        if share
+    ]
+    return torch.cat(cut, dim=-2)
+
+
+def patches(
+    images: "ArrayLike | Tensor",
+    window: nn.Module | int | Sequence[int],
+    count: int = PATCHES,
+    *,
+    seed: int | np.random.Generator = 0,
+) -> Tensor:
+    """Random patches of images, flattened like the weights of the convolution that sees them.
+
+    Row i is cut from image ``i * n // count``, so that all images give equally many and labels can
+    be repeated alongside; its place is uniform among the windows that the convolution visits, drawn
+    with replacement.
+
+    Args:
+        images: Shape (n, channels, *sizes), channels first.
+        window: The convolution (``nn.Conv1d``, ``2d`` or ``3d``), whose stride, padding (zeros or
+            another mode), dilation and groups are followed; or the size of a window, one integer
+            for all axes or one each, with stride 1 and no padding: the paper's patches.
+        count: Number of patches.
+        seed: Of the places, or a generator to draw them from.
+
+    Returns:
+        Shape (count, p) with p = channels x window, ordered (channels, rows, columns); where a
+        convolution has groups (groups, count, p), p counting the channels of one group: `Projector`
+        then gives each group the eigendirections of its own channels. On the device and of the
+        type of the images.
+
+    Raises:
+        ValueError: If the images are not of such a shape, empty, or smaller than the window.
+
+    >>> images = torch.arange(9.0).reshape(1, 1, 3, 3)
+    >>> patches(images, 2, 3, seed=1)
+    tensor([[0., 1., 3., 4.],
+            [3., 4., 6., 7.],
+            [0., 1., 3., 4.]])
+    """
+    images = images.detach() if isinstance(images, Tensor) else torch.as_tensor(np.asarray(images))
+    count = checks.count("count", count, minimum=1)
+    kernel, stride, dilation, groups = _window(window, images.ndim - 2)
+    if images.ndim < 3 or images.numel() == 0 or len(kernel) != images.ndim - 2:
+        axes = len(kernel) if len(kernel) != images.ndim - 2 and kernel else "1 to 3"
+        msg = (
+            f"images must have shape (n, channels, sizes) with {axes} axes of sizes, none empty, "
+            f"got {tuple(images.shape)}"
+        )
+        raise ValueError(msg)
+    if isinstance(window, CONVOLUTIONS):
+        images = _padded(images, window)
+    reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
+    room = [size - wide for size, wide in zip(images.shape[2:], reach, strict=True)]
+    if min(room) < 0:
+        msg = (
+            f"images must be at least as large as the window, {tuple(reach)} with its dilation, "
+            f"got {tuple(images.shape[2:])} with padding"
+        )
+        raise ValueError(msg)
+    rng = np.random.default_rng(seed)
+    visited = [1 + free // step for free, step in zip(room, stride, strict=True)]
+    starts = rng.integers(0, visited, (count, len(visited))) * np.array(stride)
+    cut = _cut(images, starts, kernel, dilation)
+    if groups == 1:
+        return cut.flatten(1)
+    channels = images.shape[1] // groups
+    return cut.reshape(count, groups, channels * prod(kernel)).transpose(0, 1).contiguous()
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a block; then every module's own mode again.
+
+    >>> model = nn.Sequential(nn.Dropout(), nn.Linear(2, 1)).train()
+    >>> with evaluating(model):
+    ...     model.training, model[0].training
+    (False, False)
+    >>> model.training, model[0].training
+    (True, True)
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def _layer(model: nn.Module, name: str) -> nn.Module:
+    """The layer of that name, if its inputs are rows or windows."""
+    known: dict[str, nn.Module] = dict(model.named_modules())
+    kinds = (nn.Linear, *CONVOLUTIONS)
+    if not isinstance(known.get(name), kinds):
+        usable = ", ".join(n for n, module in known.items() if isinstance(module, kinds))
+        what = f"a {type(known[name]).__name__}" if name in known else "not there"
+        msg = (
+            "layer must be a dense layer or a convolution of the model "
+            f"({usable or 'it has none'}), got {name!r}, which is {what}"
+        )
+        raise ValueError(msg)  # noqa: TRY004  # bad input is a ValueError throughout
+    return known[name]
+
+
+Sizes = tuple[int, ...]
+
+
+def _window(window: nn.Module | int | Sequence[int], axes: int) -> tuple[Sizes, Sizes, Sizes, int]:
+    """Kernel, stride, dilation and groups of a convolution, or of a plain window."""
+    if isinstance(window, nn.Module):
+        if not isinstance(window, CONVOLUTIONS):
+            kinds = ", ".join(kind.__name__ for kind in CONVOLUTIONS)
+            msg = f"window must be a {kinds} or a size, got a {type(window).__name__}"
+            raise ValueError(msg)  # noqa: TRY004  # bad input is a ValueError throughout
+        return window.kernel_size, window.stride, window.dilation, window.groups
+    sizes = (window,) * max(axes, 0) if isinstance(window, SupportsIndex) else tuple(window)
+    kernel = tuple(checks.integer("window", size, minimum=1) for size in sizes)
+    return kernel, (1,) * len(kernel), (1,) * len(kernel), 1
+
+
+def _padded(images: Tensor, layer: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> Tensor:
+    """Images with the margin that the convolution gives them."""
+    if images.shape[1] != layer.in_channels:
+        msg = f"images must have {layer.in_channels} channels for this layer, got {images.shape[1]}"
+        raise ValueError(msg)
+    margins = []
+    for axis, (kernel, dilation) in enumerate(zip(layer.kernel_size, layer.dilation, strict=True)):
+        if layer.padding == "same":  # the odd one goes to the end
+            both = dilation * (kernel - 1)
+            margins.append((both // 2, both - both // 2))
+        elif layer.padding == "valid":
+            margins.append((0, 0))
+        else:
+            margins.append((int(layer.padding[axis]),) * 2)
+    flat = [side for margin in reversed(margins) for side in margin]
+    if not any(flat):
+        return images
+    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+    return nn.functional.pad(images, flat, mode=mode)
+
+
+def _cut(images: Tensor, starts: NDArray[np.int64], kernel: Sizes, dilation: Sizes) -> Tensor:
+    """Windows (count, channels, prod(kernel)) that begin at ``starts`` (count, axes)."""
+    count, sizes = len(starts), images.shape[2:]
+    offsets = np.array(list(product(*map(range, kernel)))).reshape(prod(kernel), len(kernel))
+    places = starts[:, None, :] + offsets * np.array(dilation)
+    flat = np.ravel_multi_index(tuple(np.moveaxis(places, -1, 0)), tuple(sizes))
+    numbers = torch.from_numpy(np.arange(count) * len(images) // count).to(images.device)
+    pixels = torch.from_numpy(flat).to(images.device)
+    channels = torch.arange(images.shape[1], device=images.device)
+    return images.flatten(2)[numbers[:, None, None], channels[:, None], pixels[:, None, :]]
