@@ -22,7 +22,7 @@ def names() -> tuple[str, ...]:
     """Names of the families.
 
     >>> names()
-    ('mlp', 'random_features')
+    ('mlp', 'random_features', 'small_cnn')
     """
     found = (module.name for module in iter_modules(__path__))
     return tuple(sorted(name for name in found if name not in _NOT_A_FAMILY))

@@ -17,10 +17,95 @@ def build(spec, seed=0):
     return models.build(spec, inputs=5, classes=3, rng=np.random.default_rng(seed))
 
 
+SIZES = {"small_cnn": 64}
+"""Inputs of a family that takes images; the others take any size."""
+
+
 @pytest.mark.parametrize("name", models.names())
 def test_every_family_builds_with_its_defaults(name):
-    network = models.build(models.spec(name), inputs=5, classes=3, rng=np.random.default_rng(0))
-    assert network(torch.rand(2, 5)).shape == (2, 3)
+    size = SIZES.get(name, 5)
+    network = models.build(models.spec(name), inputs=size, classes=3, rng=np.random.default_rng(0))
+    assert network(torch.rand(2, size)).shape == (2, 3)
+
+
+CNNS = [
+    models.spec("small_cnn", channels=4, kernel=kernel, pool=pool, depth=depth, first_bias=bias)
+    for kernel, pool, depth, bias in ((3, 2, 2, False), (2, 1, 3, True), (6, 3, 1, False))
+]
+
+
+def cnn(spec, inputs=64, seed=0):
+    return models.build(spec, inputs=inputs, classes=3, rng=np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize("spec", CNNS, ids=str)
+@pytest.mark.parametrize("inputs", [64, 3 * 36])
+def test_the_small_cnn_by_plain_loops(spec, inputs):
+    """Zeros around, the odd row and column at the end; channels are the images' last axis."""
+    options, network = dict(spec.options), cnn(spec, inputs).double()
+    side, colors = (8, 1) if inputs == 64 else (6, 3)
+    pixels = np.random.default_rng(1).random((2, inputs))
+    maps = pixels.reshape(2, side, side, colors).transpose(0, 3, 1, 2)
+    taps = network.features(network.frozen(torch.from_numpy(pixels)))
+    kernel, pool = options["kernel"], options["pool"]
+    before, after = (kernel - 1) // 2, kernel // 2
+    for number, layer in enumerate(network.convolutions):
+        weight = layer.weight.detach().numpy()
+        assert (layer.bias is None) == (number == 0 and not options["first_bias"])
+        around = np.pad(maps, ((0, 0), (0, 0), (before, after), (before, after)))
+        seen = np.stack(
+            [
+                np.einsum("nchw,ochw->no", around[:, :, i : i + kernel, j : j + kernel], weight)
+                for i in range(maps.shape[2])
+                for j in range(maps.shape[3])
+            ],
+            axis=-1,
+        ).reshape(2, -1, *maps.shape[2:])
+        fit = maps.shape[2] // pool
+        cut = np.maximum(seen, 0)[:, :, : fit * pool, : fit * pool]
+        maps = cut.reshape(2, -1, fit, pool, fit, pool).max(axis=(3, 5))
+        np.testing.assert_allclose(taps[number].detach().numpy(), maps, atol=1e-12)
+    assert network.taps == (*(f"block{n + 1}" for n in range(options["depth"])), "logits")
+    head = maps.reshape(2, -1) @ network.head.weight.detach().numpy().T
+    np.testing.assert_allclose(taps[-1].detach().numpy(), head, atol=1e-12)
+    torch.testing.assert_close(network(torch.from_numpy(pixels)), taps[-1])
+
+
+def test_the_small_cnn_of_the_paper():
+    """Table 7 on CIFAR-10: 3 convolutions of 100 channels and 6 by 6 kernels, pooling by 2."""
+    network = cnn(models.spec("small_cnn"), inputs=3072)
+    assert [tuple(layer.weight.shape) for layer in network.convolutions] == [
+        (100, 3, 6, 6),
+        (100, 100, 6, 6),
+        (100, 100, 6, 6),
+    ]
+    convolutions = 100 * 3 * 36 + 2 * (100 * 100 * 36 + 100)
+    head = 3 * (100 * 4 * 4) + 3
+    assert sum(w.numel() for w in network.parameters()) == convolutions + head == 735_803
+
+
+def test_one_seed_gives_one_small_cnn_drawn_like_dense_layers():
+    first, again, other = (cnn(CNNS[0], seed=seed) for seed in (0, 0, 1))
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name])
+    assert not torch.equal(first.head.weight, other.head.weight)
+    assert float(first.convolutions[1].weight.detach().abs().max()) <= (4 * 9) ** -0.5
+    he = cnn(models.spec("small_cnn", channels=80, kernel=3, init="he"))
+    assert float(he.convolutions[1].weight.detach().var()) == pytest.approx(2 / (80 * 9), rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("options", "inputs", "message"),
+    [
+        ({"channels": 0}, 64, "channels must be an integer >= 1, got 0"),
+        ({"init": "zero"}, 64, "init must be one of 'uniform', 'he', 'lecun'"),
+        ({}, 5, r"inputs must be square images of one channel or three, .* got d = 5"),
+        ({"depth": 4}, 64, "depth must be small enough for 2-fold pooling .* 8 by 8, got 4"),
+    ],
+)
+def test_small_cnns_that_can_not_be(options, inputs, message):
+    with pytest.raises(ValueError, match=message):
+        cnn(models.spec("small_cnn", **options), inputs=inputs)
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=str)
