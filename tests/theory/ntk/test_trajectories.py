@@ -2,10 +2,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import linregress
+from scipy.stats import t as student_t
 
 from theory.flow.weights import weight_gain
 from theory.ntk.trajectories import (
     bias_statistics,
+    decay_rates,
     final_log_ratio,
     log_slope,
     matched_progress,
@@ -178,3 +181,43 @@ def test_a_direction_that_returns_to_its_start_is_left_out(own):
         assert np.isnan(table[:, 2]).all()
     found = bias_statistics(teacher, student, [3.0, 2.0, 1.0])
     assert np.isfinite(found["s1_share"])
+
+
+@given(rate=st.floats(-2, 2), seed=st.integers(0, 99))
+def test_decay_rates_are_those_of_a_line(rate, seed):
+    """scipy's regression on the same points, down to the floor."""
+    rng = np.random.default_rng(seed)
+    times = np.sort(rng.uniform(0, 3, 12))
+    amplitudes = np.exp(-rate * times + rng.normal(scale=0.05, size=12))
+    found, ends = decay_rates(times, amplitudes[:, None], floor=0.2)
+    below = np.flatnonzero(amplitudes < 0.2 * amplitudes[0])
+    count = int(below[0]) if len(below) else 12
+    assert ends[:, 0] == pytest.approx([times[0], times[count - 1]], nan_ok=True)
+    if count > 2:
+        line = linregress(times[:count], np.log(amplitudes[:count]))
+        half = line.stderr * student_t.ppf(0.975, count - 2)
+        want = [-line.slope, -line.slope - half, -line.slope + half]
+        np.testing.assert_allclose(found[:, 0], want, rtol=1e-9, atol=1e-9)
+
+
+def test_decay_rates_need_two_records_above_the_floor():
+    amplitudes = [[1.0, 1.0, 0.0, 1.0], [0.5, 0.01, 0.0, 0.0], [0.01, 1.0, 0.0, 1.0]]
+    found, ends = decay_rates([0.0, 1.0, 2.0], amplitudes)
+    np.testing.assert_allclose(found[0], [np.log(2), np.nan, np.nan, np.nan])
+    assert np.isnan(found[1:]).all()
+    np.testing.assert_allclose(ends[:, 0], [0, 1])
+    assert np.isnan(ends[:, 1:]).all()
+
+
+@pytest.mark.parametrize(
+    ("times", "amplitudes", "message"),
+    [
+        ([0.0, 0.0], [[1.0], [1.0]], "times must increase"),
+        ([0.0, 1.0], [1.0, 1.0], "times must increase"),
+        ([0.0], [[1.0], [1.0]], "times must increase"),
+        ([0.0, 1.0], [[1.0], [-1.0]], "amplitudes must be >= 0"),
+    ],
+)
+def test_decays_that_can_not_be_fitted(times, amplitudes, message):
+    with pytest.raises(ValueError, match=message):
+        decay_rates(times, amplitudes)

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import product
 from math import prod
-from typing import SupportsIndex
 
 import numpy as np
 import torch
@@ -202,7 +201,7 @@ def _window(window: nn.Module | int | Sequence[int], axes: int) -> tuple[Sizes, 
             msg = f"window must be a {kinds} or a size, got a {type(window).__name__}"
             raise ValueError(msg)  # noqa: TRY004  # bad input is a ValueError throughout
         return window.kernel_size, window.stride, window.dilation, window.groups
-    sizes = (window,) * max(axes, 0) if isinstance(window, SupportsIndex) else tuple(window)
+    sizes = tuple(window) if isinstance(window, Sequence) else (window,) * max(axes, 0)
     kernel = tuple(checks.integer("window", size, minimum=1) for size in sizes)
     return kernel, (1,) * len(kernel), (1,) * len(kernel), 1
 
