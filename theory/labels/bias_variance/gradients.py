@@ -202,7 +202,10 @@ def _gradients(z: Array, v: Array, y: Labels, tau: float) -> tuple[Array, Array,
         )
         gap = label_gap(log_s, log_t, relative_difference(z, v, y) / tau, y).value()
         own = np.take_along_axis(z, y[..., None], axis=-1)
-        sharpened = label_gap(log_one, log_s, (z - own) * ((tau - 1.0) / tau), y).value()
+        slope = (tau - 1.0) / tau
+        # of a subnormal temperature the quotient leaves the range, and tau - 1 is -1
+        x = (z - own) * slope if np.isfinite(slope) else (own - z) / tau
+        sharpened = label_gap(log_one, log_s, x, y).value()
         around_gap = tau * gap + doubt
         rest = (tau - 1.0) * student + sharpened
         around_doubts = tau * teacher - rest

@@ -140,6 +140,17 @@ def test_differences_of_softmaxes_keep_all_digits(case, tau):
             assert reference.relative_error(divergence(teacher, student, tau), want) < 1e-11
 
 
+@pytest.mark.parametrize("tau", [5e-324, 1e-310, 1e-300, 1e300])
+def test_extreme_temperatures(tau):
+    """At tau -> 0 both networks are arg-maxima and tau times their gap is 0: b = -a."""
+    student, teacher = [[2.0, 1.0, 0.0], [0.0, 3.0, 1.0]], [[0.0, 1.0, 2.0], [1e-310, 0.0, 0.0]]
+    a, b = label_gradients(student, teacher, [0, 0], tau)
+    np.testing.assert_allclose(a, softmax(student)[:, 0] - 1, rtol=1e-14)
+    # at tau -> inf: tau (s - t) is the difference of the centered logits over K
+    pull = [2 / 3, -4 / 9] if tau > 1 else [0.0, 0.0]
+    np.testing.assert_allclose(b, pull - a, rtol=1e-13)
+
+
 def test_a_sure_student_is_a_regularization_sample_unless_matched():
     """1 - s by subtraction is 0 here, and so would be the count."""
     student, teacher = [60.0, 0.0], [50.0, 0.0]
