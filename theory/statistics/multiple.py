@@ -35,10 +35,13 @@ def holm(p_values: ArrayLike, *, family: int | None = None) -> Array:
         >>> holm([0.01, 0.04, 0.03])
         array([0.03, 0.06, 0.06])
     """
-    given = np.asarray(p_values)
+    try:
+        floats = np.asarray(p_values).dtype.kind == "f"
+    except ValueError:  # ragged nesting
+        floats = False
     raw = (
-        given.astype(np.float64)
-        if given.dtype.kind == "f"
+        np.asarray(p_values, dtype=np.float64)
+        if floats
         else checks.real_array("p_values", p_values)
     )
     if raw.size == 0:

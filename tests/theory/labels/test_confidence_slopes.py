@@ -328,8 +328,9 @@ def test_over_seeds_covers(seeds, of_seeds):
 
 
 def test_over_seeds_refuses_what_has_no_spread():
-    with pytest.raises(ValueError, match="at least two samples"):
-        over_seeds_interval([[1.0], [2.0]])
+    for none in ([[1.0], [2.0]], np.zeros((0, 3)), np.zeros((3, 0))):
+        with pytest.raises(ValueError, match="a seed and two samples at least"):
+            over_seeds_interval(none)
     with pytest.raises(ValueError, match="level must be in"):
         over_seeds_interval([[1.0, 2.0]], level=1.0)
     constant = over_seeds_interval(np.ones((3, 4)))

@@ -70,6 +70,7 @@ def test_shape_nan_and_family():
         (lambda: holm([0.5, -0.1]), "p_values must be in"),
         (lambda: holm([0.5, np.inf]), "p_values must be finite"),
         (lambda: holm(["a"]), "p_values must be an array of real numbers"),
+        (lambda: holm([[0.5, 0.1], [0.2]]), "p_values must be an array of real numbers"),
         (lambda: holm([0.5, 0.2], family=1), "family must be at least the number of p-values"),
     ],
 )

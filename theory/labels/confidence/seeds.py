@@ -26,7 +26,7 @@ def over_seeds_interval(values: ArrayLike, level: float = 0.95) -> Interval:
         level: Nominal coverage.
 
     Raises:
-        ValueError: For fewer than two samples, nan or inf, or a level outside (0, 1).
+        ValueError: For no seed, fewer than two samples, nan or inf, or a level outside (0, 1).
 
     References:
         Searle, Casella and McCulloch 1992, Variance Components, chapter 4.
@@ -40,9 +40,9 @@ def over_seeds_interval(values: ArrayLike, level: float = 0.95) -> Interval:
 
     level = nominal(level)
     table = np.atleast_2d(checks.real_array("values", values))
-    if table.ndim != 2 or table.shape[1] < 2:
+    if table.ndim != 2 or len(table) < 1 or table.shape[1] < 2:
         msg = (
-            "values must have shape (seeds, n) with at least two samples, got shape "
+            "values must have shape (seeds, n) with a seed and two samples at least, got shape "
             f"{np.shape(values)}"
         )
         raise ValueError(msg)
