@@ -186,6 +186,35 @@ def test_a_convolution_called_twice_shares_its_patches():
     assert not torch.isin(seen[4:], torch.tensor([0.0, 1.0])).all()
 
 
+@pytest.mark.parametrize("batch", [1, 2, 5, 9])
+def test_evaluating_in_parts_changes_nothing(batch):
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 6, 2, groups=2), nn.Flatten(), nn.Linear(24, 2)
+    )
+    x = torch.randn(5, 1, 5, 5, dtype=torch.float64)
+    model.double()
+    for layer, count in (("0", 3), ("2", 13), ("4", 1)):
+        want = representations(model, x, layer, count=count, seed=1)
+        got = representations(model, x, layer, count=count, seed=1, batch=batch)
+        torch.testing.assert_close(got, want, rtol=1e-14, atol=1e-14)
+
+
+def test_parts_of_a_model_that_regroups_its_samples_are_refused():
+    class Views(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Conv1d(1, 1, 2)
+
+        def forward(self, x):
+            return self.layer(x.reshape(-1, 1, 3))
+
+    x = torch.randn(4, 2, 3)
+    assert representations(Views(), x, "layer", count=7).shape == (7, 2)
+    with pytest.raises(ValueError, match="batch must be None where layer sees other samples"):
+        representations(Views(), x, "layer", batch=2)
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_the_model_is_left_as_it_was(fails):
     model = branches().train()

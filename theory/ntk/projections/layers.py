@@ -14,7 +14,7 @@ from math import prod
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from theory import checks
@@ -32,6 +32,7 @@ def representations(
     *,
     count: int = PATCHES,
     seed: int | np.random.Generator = 0,
+    batch: int | None = None,
 ) -> Tensor:
     """What a dense or convolutional layer sees while the model evaluates ``inputs``.
 
@@ -44,6 +45,8 @@ def representations(
         layer: Name of the layer, as ``model.named_modules()`` tells it.
         count: Patches to cut from what a convolution sees; a dense layer gives all rows.
         seed: Of the places of the patches; see `patches`.
+        batch: Samples to evaluate at a time, where all at once need too much memory. It changes
+            nothing else.
 
     Returns:
         For a dense layer, its inputs with all leading axes flattened, shape (rows, p); for a
@@ -52,7 +55,8 @@ def representations(
 
     Raises:
         ValueError: If there is no such layer, it is neither dense nor a convolution, or the model
-            does not call it.
+            does not call it; or if ``batch`` is given to a model whose layer sees another number of
+            samples than the model is given.
 
     >>> teacher = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2))
     >>> x = torch.eye(3)
@@ -60,33 +64,58 @@ def representations(
     True
     """
     found = _layer(model, layer)
+    count = checks.count("count", count, minimum=1)
+    size = len(inputs) if batch is None else checks.count("batch", batch, minimum=1)
+    rng, cutters = np.random.default_rng(seed), list[_Cutter]()
+    pieces: list[list[Tensor]] = []
+    for start in range(0, max(len(inputs), 1), max(size, 1)):
+        part = inputs[start : start + size]
+        seen = _seen(model, part, found)
+        if not seen:
+            msg = f"layer must be one that the model calls, got {layer!r}, which it does not"
+            raise ValueError(msg)
+        _require_whole(layer, seen, part, inputs)
+        if isinstance(found, nn.Linear):
+            rows = [each.reshape(-1, each.shape[-1]) for each in seen]
+        else:
+            if not cutters:
+                shares = np.diff(np.arange(len(seen) + 1) * count // len(seen))
+                whole = len(seen[0]) if size >= len(inputs) else len(inputs)
+                cutters = [
+                    _Cutter(each, found, whole, share, rng)
+                    for each, share in zip(seen, shares, strict=True)
+                ]
+            rows = [cutter.cut(each, start) for cutter, each in zip(cutters, seen, strict=True)]
+        pieces.append(rows)
+    calls = [torch.cat(own, dim=-2) for own in zip(*pieces, strict=True)]
+    return torch.cat(calls, dim=-2)
+
+
+def _seen(model: nn.Module, inputs: Tensor, layer: nn.Module) -> list[Tensor]:
+    """What ``layer`` is called with, call by call."""
     seen: list[Tensor] = []
 
     def keep(_: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
         # cloned: what follows may change it in place
         seen.append((args[0] if args else kwargs["input"]).clone())
 
-    handle = found.register_forward_pre_hook(keep, with_kwargs=True)
+    handle = layer.register_forward_pre_hook(keep, with_kwargs=True)
     try:
         with evaluating(model):
             model(inputs)
     finally:
         handle.remove()
-    if not seen:
-        msg = f"layer must be one that the model calls, got {layer!r}, which it does not"
+    return seen
+
+
+def _require_whole(layer: str, seen: list[Tensor], part: Tensor, inputs: Tensor) -> None:
+    """Raise ValueError where the inputs come in parts, and the layer's samples are not theirs."""
+    if len(part) < len(inputs) and any(len(each) != len(part) for each in seen):
+        msg = (
+            f"batch must be None where {layer} sees other samples than the model is given, got "
+            f"{len(seen[0])} for {len(part)}"
+        )
         raise ValueError(msg)
-    if isinstance(found, nn.Linear):
-        return torch.cat([each.reshape(-1, each.shape[-1]) for each in seen])
-    rng = np.random.default_rng(seed)
-    shares = np.diff(
-        np.arange(len(seen) + 1) * checks.count("count", count, minimum=1) // len(seen)
-    )
-    cut = [
-        patches(each, found, int(share), seed=rng)
-        for each, share in zip(seen, shares, strict=True)
-        if share
-    ]
-    return torch.cat(cut, dim=-2)
 
 
 def patches(
@@ -127,32 +156,66 @@ def patches(
     """
     images = images.detach() if isinstance(images, Tensor) else torch.as_tensor(np.asarray(images))
     count = checks.count("count", count, minimum=1)
-    kernel, stride, dilation, groups = _window(window, images.ndim - 2)
-    if images.ndim < 3 or images.numel() == 0 or len(kernel) != images.ndim - 2:
-        axes = len(kernel) if len(kernel) != images.ndim - 2 and kernel else "1 to 3"
-        msg = (
-            f"images must have shape (n, channels, sizes) with {axes} axes of sizes, none empty, "
-            f"got {tuple(images.shape)}"
-        )
-        raise ValueError(msg)
-    if isinstance(window, CONVOLUTIONS):
-        images = _padded(images, window)
-    reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
-    room = [size - wide for size, wide in zip(images.shape[2:], reach, strict=True)]
-    if min(room) < 0:
-        msg = (
-            f"images must be at least as large as the window, {tuple(reach)} with its dilation, "
-            f"got {tuple(images.shape[2:])} with padding"
-        )
-        raise ValueError(msg)
     rng = np.random.default_rng(seed)
-    visited = [1 + free // step for free, step in zip(room, stride, strict=True)]
-    starts = rng.integers(0, visited, (count, len(visited))) * np.array(stride)
-    cut = _cut(images, starts, kernel, dilation)
-    if groups == 1:
-        return cut.flatten(1)
-    channels = images.shape[1] // groups
-    return cut.reshape(count, groups, channels * prod(kernel)).transpose(0, 1).contiguous()
+    return _Cutter(images, window, len(images) if images.ndim else 0, count, rng).cut(images)
+
+
+class _Cutter:
+    """Where to cut ``count`` patches from ``whole`` images that may come in parts."""
+
+    def __init__(
+        self,
+        images: Tensor,
+        window: nn.Module | int | Sequence[int],
+        whole: int,
+        count: int,
+        rng: np.random.Generator,
+    ) -> None:
+        self.kernel, stride, self.dilation, self.groups = _window(window, images.ndim - 2)
+        if images.ndim < 3 or images.numel() == 0 or len(self.kernel) != images.ndim - 2:
+            axes = (
+                len(self.kernel)
+                if len(self.kernel) != images.ndim - 2 and self.kernel
+                else "1 to 3"
+            )
+            msg = (
+                f"images must have shape (n, channels, sizes) with {axes} axes of sizes, none "
+                f"empty, got {tuple(images.shape)}"
+            )
+            raise ValueError(msg)
+        self.layer = window if isinstance(window, CONVOLUTIONS) else None
+        sizes = self._padded(images[:1]).shape[2:]
+        reach = [d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel, strict=True)]
+        room = [size - wide for size, wide in zip(sizes, reach, strict=True)]
+        if min(room) < 0:
+            msg = (
+                f"images must be at least as large as the window, {tuple(reach)} with its "
+                f"dilation, got {tuple(sizes)} with padding"
+            )
+            raise ValueError(msg)
+        visited = [1 + free // step for free, step in zip(room, stride, strict=True)]
+        self.starts = rng.integers(0, visited, (count, len(visited))) * np.array(stride)
+        self.numbers = np.arange(count) * whole // count
+
+    def cut(self, images: Tensor, first: int = 0) -> Tensor:
+        """The patches of these images, the first of which has the number ``first``."""
+        images = self._padded(images)
+        rows = slice(*np.searchsorted(self.numbers, [first, first + len(images)]))
+        starts, kernel = self.starts[rows], self.kernel
+        offsets = np.array(list(product(*map(range, kernel)))).reshape(prod(kernel), len(kernel))
+        places = starts[:, None, :] + offsets * np.array(self.dilation)
+        flat = np.ravel_multi_index(tuple(np.moveaxis(places, -1, 0)), tuple(images.shape[2:]))
+        numbers = torch.from_numpy(self.numbers[rows] - first).to(images.device)
+        pixels = torch.from_numpy(flat).to(images.device)
+        channels = torch.arange(images.shape[1], device=images.device)
+        cut = images.flatten(2)[numbers[:, None, None], channels[:, None], pixels[:, None, :]]
+        if self.groups == 1:
+            return cut.flatten(1)
+        size = images.shape[1] // self.groups * prod(kernel)
+        return cut.reshape(len(starts), self.groups, size).transpose(0, 1).contiguous()
+
+    def _padded(self, images: Tensor) -> Tensor:
+        return images if self.layer is None else _padded(images, self.layer)
 
 
 @contextmanager
@@ -225,15 +288,3 @@ def _padded(images: Tensor, layer: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> Tensor:
         return images
     mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
     return nn.functional.pad(images, flat, mode=mode)
-
-
-def _cut(images: Tensor, starts: NDArray[np.int64], kernel: Sizes, dilation: Sizes) -> Tensor:
-    """Windows (count, channels, prod(kernel)) that begin at ``starts`` (count, axes)."""
-    count, sizes = len(starts), images.shape[2:]
-    offsets = np.array(list(product(*map(range, kernel)))).reshape(prod(kernel), len(kernel))
-    places = starts[:, None, :] + offsets * np.array(dilation)
-    flat = np.ravel_multi_index(tuple(np.moveaxis(places, -1, 0)), tuple(sizes))
-    numbers = torch.from_numpy(np.arange(count) * len(images) // count).to(images.device)
-    pixels = torch.from_numpy(flat).to(images.device)
-    channels = torch.arange(images.shape[1], device=images.device)
-    return images.flatten(2)[numbers[:, None, None], channels[:, None], pixels[:, None, :]]
