@@ -139,6 +139,10 @@ class Context:
         with self.reporter.task(description, total=total, done=done) as advance:
             yield advance
 
+    def say(self, text: str) -> None:
+        """Show a sentence, where progress is shown: how long what follows will take, for one."""
+        self.reporter.say(text)
+
     def close(self) -> None:
         """Stop the processes."""
         self._pool.close()

@@ -24,6 +24,9 @@ class Reporter(ABC):
     ) -> "AbstractContextManager[Advance]":
         """Show a task while the block runs; it yields ``advance(steps=1)``."""
 
+    def say(self, text: str) -> None:  # noqa: B027  # a reporter may be silent
+        """Show a sentence."""
+
 
 class _Silent(Reporter):
     @contextmanager
@@ -37,6 +40,10 @@ class Lines(Reporter):
     def __init__(self, stream: TextIO | None = None, *, interval: float = 10.0) -> None:
         self._stream = stream
         self._interval = interval
+
+    def say(self, text: str) -> None:
+        """Write a line."""
+        print(text, file=self._stream or sys.stderr, flush=True)
 
     @contextmanager
     def task(self, description: str, *, total: int, done: int = 0) -> Iterator[Advance]:
@@ -66,6 +73,11 @@ class Bars(Reporter):
     def __init__(self) -> None:
         self._progress: Progress | None = None
         self._open = 0
+
+    def say(self, text: str) -> None:
+        """Write a line, above the bars if there are any."""
+        console = (self._progress or _bars()).console
+        console.print(text, markup=False, highlight=False)
 
     @contextmanager
     def task(self, description: str, *, total: int, done: int = 0) -> Iterator[Advance]:

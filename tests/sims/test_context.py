@@ -215,6 +215,22 @@ def test_progress_in_lines():
     assert said.getvalue().splitlines() == ["training: 2/3 (0 s)", "training: 3/3 (0 s)"]
 
 
+def test_sentences_are_said_where_progress_is_shown(capsys):
+    said = io.StringIO()
+    Context(reporter=Lines(said)).say("about [2] hours")
+    assert said.getvalue() == "about [2] hours\n"
+    bars = Bars()
+    context = Context(reporter=bars)
+    context.say("about [3] hours")
+    with context.progress("counting", total=1):
+        context.say("about [4] hours")
+    told = capsys.readouterr().err
+    assert "about [3] hours" in told
+    assert "about [4] hours" in told
+    Context.plain().say("nothing")
+    assert capsys.readouterr().err == ""
+
+
 def test_progress_in_bars(capsys):
     bars = Bars()
     with bars.task("outer [x]", total=1) as outer:
