@@ -46,7 +46,7 @@ def test_s3_the_largest_entry_and_the_entry_of_the_label_rank_differently():
     y = rng.integers(10, size=400)
     z = 2 * rng.standard_normal((400, 10))
     z[np.arange(400), y] += 2.5
-    printed, code = s.ranking_scores(z), s.ranking_scores(z, y, "true")
+    printed, code = s.ranking_scores(z, y), s.ranking_scores(z, y, "true")
     ranks = [np.argsort(np.argsort(score)) for score in (printed, code)]
     wrong = z.argmax(axis=1) != y
     assert 0.1 < wrong.mean() < 0.6
