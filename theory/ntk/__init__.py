@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from theory.ntk.jacobian import jacobian_contraction
     from theory.ntk.projections import (
         Eigendirections,
         OutputProjections,
@@ -29,11 +30,13 @@ __all__ = [
     "Projections",
     "Projector",
     "eigendirections",
+    "jacobian_contraction",
     "patches",
     "representations",
 ]
 
 _NAMES = {
+    "jacobian": ("jacobian_contraction",),
     "projections": (
         "Eigendirections",
         "OutputProjections",
