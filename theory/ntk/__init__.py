@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from theory.ntk.empirical import empirical_ntk, kernel_matrix
     from theory.ntk.jacobian import jacobian_contraction
     from theory.ntk.projections import (
         Eigendirections,
@@ -30,12 +31,15 @@ __all__ = [
     "Projections",
     "Projector",
     "eigendirections",
+    "empirical_ntk",
     "jacobian_contraction",
+    "kernel_matrix",
     "patches",
     "representations",
 ]
 
 _NAMES = {
+    "empirical": ("empirical_ntk", "kernel_matrix"),
     "jacobian": ("jacobian_contraction",),
     "projections": (
         "Eigendirections",

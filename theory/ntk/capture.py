@@ -1,0 +1,150 @@
+"""One pass through a network that keeps, of some layers, what they saw and the cotangents.
+
+Cotangents are taken at the layers' outputs, so that autograd never computes a gradient of weights.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
+
+Forward = Callable[[Tensor], Tensor]
+
+
+@dataclass(slots=True)
+class Call:
+    """One call of one layer."""
+
+    name: str
+    """Of the layer in the model."""
+    seen: Tensor
+    """Its input."""
+    edge: GradientEdge
+    """Where its output enters the graph, whatever is done to the output in place later."""
+    version: int
+    """How often the input had been changed in place by then."""
+    shape: torch.Size
+    """Of its output."""
+    returned: GradientEdge
+    """Where what it returned stands in the graph, to see whether that is the model's output."""
+
+
+@dataclass(slots=True)
+class Pass:
+    """A forward pass."""
+
+    output: Tensor
+    """Of the model."""
+    calls: list[Call] = field(default_factory=list)
+    """In the order in which the layers were called."""
+
+
+def forward(call: Forward, layers: Mapping[str, nn.Module], inputs: Tensor) -> Pass:
+    """Run the model with the layers watched; nothing of it is changed, and hooks never stay."""
+    found = _watched(call, layers, inputs, copied=False)
+    if any(one.seen._version != one.version for one in found.calls):
+        found = _watched(call, layers, inputs, copied=True)
+    return found
+
+
+def cotangents(
+    passed: Pass, seeds: Tensor, *, batched: bool, keep: bool = False
+) -> list[tuple[Call, Tensor]]:
+    """Vectors of the outputs pulled back to the output of each layer.
+
+    Args:
+        passed: The forward pass.
+        seeds: Vectors in the space of outputs, shape (K', K).
+        batched: Pull all back at once, or one after the other.
+        keep: Keep the graph for another time.
+
+    Returns:
+        Of each call that the output depends on, the cotangents, shape (K', N, …); (K', 1, K) where
+        the layer's output is the model's.
+    """
+    if not passed.output.requires_grad:
+        return []
+    end = get_gradient_edge(passed.output)
+    last = [call for call in passed.calls if _same(call.returned, end)]
+    rest = [call for call in passed.calls if not _same(call.returned, end)]
+    found = [(call, seeds[:, None]) for call in last]
+    if not rest:
+        return found
+    edges = [call.edge for call in rest]
+    vectors = seeds[:, None].expand(-1, *passed.output.shape)
+    if batched:
+        pulled = torch.autograd.grad(
+            passed.output,
+            edges,
+            vectors,
+            retain_graph=keep,
+            is_grads_batched=True,
+            allow_unused=True,
+        )
+        pairs = zip(rest, pulled, strict=True)
+        found += [(call, each.detach()) for call, each in pairs if each is not None]
+        return found
+    buffers: list[Tensor | None] = [None] * len(rest)
+    for number, vector in enumerate(vectors):
+        kept = keep or number + 1 < len(vectors)
+        pulled = torch.autograd.grad(
+            passed.output, edges, vector, retain_graph=kept, allow_unused=True
+        )
+        for place, each in enumerate(pulled):
+            if each is None:
+                continue
+            if (buffer := buffers[place]) is None:
+                buffer = buffers[place] = each.new_zeros(len(vectors), *each.shape)
+            buffer[number] = each
+    found += [(call, each) for call, each in zip(rest, buffers, strict=True) if each is not None]
+    return found
+
+
+def _same(one: GradientEdge, two: GradientEdge) -> bool:
+    return one.node is two.node and one.output_nr == two.output_nr
+
+
+def _watched(
+    call: Forward, layers: Mapping[str, nn.Module], inputs: Tensor, *, copied: bool
+) -> Pass:
+    calls: list[Call] = []
+    with torch.inference_mode(mode=False), torch.enable_grad(), _hooks(layers, calls, copied):
+        output = call(inputs.clone() if inputs.is_inference() else inputs)
+    return Pass(output, calls)
+
+
+@contextmanager
+def _hooks(layers: Mapping[str, nn.Module], calls: list[Call], copied: bool) -> Iterator[None]:
+    handles = []
+    try:
+        for name, layer in layers.items():
+            hook = _hook(name, calls, copied=copied)
+            handles.append(layer.register_forward_hook(hook, with_kwargs=True))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _hook(name: str, calls: list[Call], *, copied: bool) -> Callable[..., Tensor]:
+    def hook(
+        _: nn.Module, args: Sequence[Any], options: Mapping[str, Any], output: Tensor
+    ) -> Tensor:
+        seen = args[0] if args else options["input"]
+        seen = seen.detach().clone() if copied else seen.detach()
+        leaf = not output.requires_grad
+        if leaf:
+            output = output.detach().requires_grad_()
+        edge = get_gradient_edge(output)
+        # a leaf must not be changed in place, its copy may
+        returned = output.clone() if leaf else output
+        version = seen._version
+        end = get_gradient_edge(returned)
+        calls.append(Call(name, seen, edge, version, output.shape, end))
+        return returned
+
+    return hook
