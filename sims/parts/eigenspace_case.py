@@ -1,6 +1,6 @@
 """One seed of one setting of the eigenspace experiment: networks trained, paths measured."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,28 +9,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deep.training.streams import stream
+from sims.parts.eigenspace_layers import (
+    TIE,
+    LayerPaths,
+    Snapshots,
+    compared,
+    flow_control,
+    later_layers,
+    layer_inputs,
+    members_first,
+    trained_layers,
+)
 from sims.parts.threads import one_thread
 from theory.checks import Array
-from theory.flow.weights import weight_gain
 from theory.labels.confidence import confidence, exaggeration_slope
-from theory.ntk.trajectories import (
-    STATISTICS,
-    bias_statistics,
-    log_slope,
-    matched_progress,
-    pair_mask,
-    share_below,
-)
-from theory.numerics import phi
+from theory.ntk.trajectories import matched_progress, pair_mask
 from theory.statistics import node_bootstrap_interval
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
+    from deep.models.network import Network
     from deep.training.config import RunConfig
-    from deep.training.loop import Trained
+    from deep.training.loop import Recorder, Trained
     from deep.training.task import Task
-    from theory.ntk.projections import Eigendirections, Projections
+    from theory.ntk.projections import Eigendirections
 
 STUDENTS = ("student", "same_order", "tau1", "labels_tau", "soft", "null")
 """The paper's student; with the teacher's batches; at temperature 1; one-hot labels through the
@@ -39,9 +40,6 @@ SPLITS = ("clean", "mislabeled, as given", "mislabeled, as in truth", "test")
 BATCHED_WIDTH = 256
 """Hidden layers up to this width step together; wider ones in turn, which is then faster."""
 KEPT_POINTS = 24
-FLOW_TIMES = 600
-TIE = 1e-4
-"""Differences in the logarithm of a ratio that the rounding of float32 networks explains."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +53,15 @@ class Case:
     noise_includes_same: bool
     model: str
     size: int
-    """Random features, or width of the hidden layers."""
+    """Random features, width of the hidden layers, or channels."""
     depth: int
+    kernel: int = 3
+    """Height and width of a CNN's kernels."""
+    patches: int = 4096
+    """Patches that stand for what a convolution sees."""
+    pairs: int = 8
+    """Random pairs of directions whose paths are kept for each later layer."""
+    device: str = "cpu"
     optimizer: str
     learning_rate: float
     batch: int
@@ -75,61 +80,76 @@ class Case:
 def measure(case: Case) -> dict[str, NDArray[Any]]:
     """Train the teacher and its students and measure their paths along the eigendirections.
 
-    Members are the teacher, then ``case.students``. Returned are ``steps`` (T,), ``eigenvalues``
-    and ``kept`` (r,), ``displacements`` and ``norms`` (members, T, r), ``null_share`` (members,) at
-    the end, ``accuracy`` (members, splits), ``statistics`` (students, statistics), ``raw_share``
-    (students,): S1's share of the raw norms, as the paper plots them; ``node_share`` (3,): S1's
-    share for the first student with its interval over eigendirections; and what `_confidences`,
-    `_kept_accuracy` and `_flow` return.
+    Members are the teacher, then ``case.students``. Returned are ``steps`` (T,) and, of the first
+    trained layer, ``eigenvalues`` and ``kept`` (r,), ``displacements`` and ``norms`` (members, T,
+    r), ``null_share`` (members,) at the end, ``statistics`` (students, statistics), ``raw_share``
+    (students,) and ``node_share`` (3,): S1's share for the first student with its interval over
+    eigendirections; ``accuracy`` (members, splits); and what `_confidences`, `_kept_accuracy`,
+    `flow_control` and `later_layers` return.
     """
     with one_thread():
         return _measured(case)
 
 
 def _measured(case: Case) -> dict[str, NDArray[Any]]:
+    from deep.training.loop import initial_network
     from deep.training.task import make_task
     from theory.ntk.projections import eigendirections
 
     teacher_run, student_runs = _runs(case)
     task = make_task(teacher_run.data, root=case.root)
-    inputs, layer = _layer_inputs(teacher_run, task)
-    eigen = eigendirections(inputs.double().numpy())
-    if eigen.kept.sum() < 2:
+    network = initial_network(teacher_run, task).to(case.device)
+    first, *later = trained_layers(network)
+    seen = {first: _layer_inputs(case, network, first, task)}
+    eigen = {first: eigendirections(seen[first][0])}
+    if eigen[first].kept.sum() < 2:
         msg = (
             "samples and features must be enough for two eigendirections of the inputs, got "
-            f"{case.samples} samples with {int(eigen.kept.sum())}"
+            f"{case.samples} samples with {int(eigen[first].kept.sum())}"
         )
         raise ValueError(msg)
-    teachers, first = _recorded(case, [teacher_run], None, eigen, layer)
-    given = [teachers[0] if run.teacher else None for run in student_runs]
-    students, others = _recorded(case, student_runs, given, eigen, layer)
-    members = [*teachers, *students]
-    paths = _members_first(first.displacements, others.displacements)
+    updates = case.epochs * teacher_run.optimizer.steps_per_epoch(case.samples)
+    wanted = frozenset(record_steps(updates, case.records).tolist())
+    start, snapshots = LayerPaths(eigen, wanted), Snapshots(later, wanted)
+    teacher = _trained(case, [teacher_run], None, [start, snapshots])[0]
+    _load(network, teacher)
+    for layer in later:
+        seen[layer] = _layer_inputs(case, network, layer, task)
+        eigen[layer] = eigendirections(seen[layer][0])
+    paths = LayerPaths(eigen, wanted)
+    given = [teacher if run.teacher else None for run in student_runs]
+    members = [teacher, *_trained(case, student_runs, given, [paths])]
+    of_students = paths.results()
+    hidden = {layer: eigen[layer] for layer in later}
+    one, others = start.results()[first], of_students[first]
+    moved = members_first(one.displacements, others.displacements)
+    norms = members_first(one.norms, others.norms)
     arrays: dict[str, NDArray[Any]] = {
-        "steps": first.steps,
-        "eigenvalues": first.eigenvalues,
-        "kept": first.kept,
-        "displacements": paths,
-        "norms": _members_first(first.norms, others.norms),
-        "null_share": np.append(first.null_share[-1], others.null_share[-1]),
+        "steps": one.steps,
+        "eigenvalues": eigen[first].eigenvalues,
+        "kept": eigen[first].kept,
+        "displacements": moved,
+        "norms": norms,
+        "null_share": np.append(one.null_share[-1], others.null_share[-1]),
         "accuracy": np.stack(
             [_accuracy(each.train_logits, each.test_logits, task) for each in members]
         ),
+        "node_share": _node_share(moved[0], moved[1], eigen[first], case.seed),
     }
-    found = [
-        bias_statistics(paths[0], path, eigen.eigenvalues, eigen.kept, tie=TIE)
-        for path in paths[1:]
-    ]
-    arrays["statistics"] = np.array([[each[name] for name in STATISTICS] for each in found])
-    norms = arrays["norms"]
-    judged = pair_mask(eigen.eigenvalues, eigen.kept)
-    raw = [matched_progress(norms[0], norm).log_ratio[judged] for norm in norms[1:]]
-    arrays["raw_share"] = np.array([share_below(ratios, tie=TIE) for ratios in raw])
-    arrays["node_share"] = _node_share(paths[0], paths[1], eigen, case.seed)
+    arrays |= compared(moved, norms, eigen[first])
     arrays |= _confidences(members[0], members[1], task)
     if case.model == "random_features":
-        arrays |= _kept_accuracy(members[:2], teacher_run, inputs, eigen, task)
-    return arrays | _flow(inputs.double().numpy(), eigen, task)
+        arrays |= _kept_accuracy(members[:2], network, seen[first][0], eigen[first], task)
+    arrays |= flow_control(*seen[first], eigen[first], task)
+    return arrays | later_layers(
+        hidden,
+        seen,
+        snapshots.results(hidden),
+        of_students,
+        task,
+        pairs=case.pairs,
+        model=case.model,
+    )
 
 
 def _runs(case: Case) -> "tuple[RunConfig, list[RunConfig]]":
@@ -138,6 +158,8 @@ def _runs(case: Case) -> "tuple[RunConfig, list[RunConfig]]":
 
     if case.model == "mlp":
         model = spec("mlp", width=case.size, depth=case.depth)
+    elif case.model == "cnn":
+        model = spec("small_cnn", channels=case.size, depth=case.depth, kernel=case.kernel)
     else:
         model = spec("random_features", features=case.size)
     teacher = RunConfig(
@@ -172,47 +194,38 @@ def _runs(case: Case) -> "tuple[RunConfig, list[RunConfig]]":
     return teacher, [known[name] for name in case.students]
 
 
-def _layer_inputs(run: "RunConfig", task: "Task") -> "tuple[Tensor, str]":
-    """What the first trained layer sees, and its name."""
+def _layer_inputs(
+    case: Case, network: "Network", layer: str, task: "Task"
+) -> tuple[Array, NDArray[np.int64]]:
+    return layer_inputs(network, layer, task, patches=case.patches, seed=case.seed)
+
+
+def _load(network: "Network", trained: "Trained") -> None:
+    """Give the network the weights at the end of a training."""
     import torch
 
-    from deep.training.loop import initial_network
-
-    network = initial_network(run, task)
-    layer = (network.dense_chain() or ("",))[0]
-    with torch.no_grad():
-        return network.frozen(torch.from_numpy(task.train_inputs).float()), layer
+    network.load_state_dict({name: torch.from_numpy(w) for name, w in trained.weights.items()})
 
 
-def _recorded(
+def _trained(
     case: Case,
     runs: "Sequence[RunConfig]",
     teachers: "Sequence[Trained | None] | None",
-    eigen: "Eigendirections",
-    layer: str,
-) -> "tuple[list[Trained], Projections]":
-    """Train ``runs`` side by side with the first layer's weights recorded."""
+    recorders: "Sequence[Recorder]",
+) -> "list[Trained]":
+    """Train ``runs`` side by side."""
     from deep.training.ensembles import train_together
-    from theory.ntk.projections import Projector
-
-    projector = Projector(eigen, layer=layer, stacked=1)
-    updates = case.epochs * runs[0].optimizer.steps_per_epoch(case.samples)
-    wanted = set(record_steps(updates, case.records).tolist())
-
-    def record(step: int, weights: "Mapping[str, Tensor]") -> None:
-        if step in wanted:
-            projector.record(weights, step)
 
     # not by a probe: timings must not decide how sums are rounded
     batched = case.model == "random_features" or case.size <= BATCHED_WIDTH
-    trained = train_together(
+    return train_together(
         runs,
         teachers=teachers,
-        recorders=[record],
+        recorders=recorders,
         strategy="batched" if batched else "loop",
         root=case.root,
+        device=case.device,
     )
-    return trained, projector.result()
 
 
 def record_steps(total: int, records: int) -> NDArray[np.int64]:
@@ -225,11 +238,6 @@ def record_steps(total: int, records: int) -> NDArray[np.int64]:
         return np.arange(total + 1)
     spaced = np.unique(np.round(np.geomspace(1, total, records)).astype(np.int64))
     return np.append(0, spaced)
-
-
-def _members_first(teacher: Array, students: Array) -> Array:
-    """Records (T, members, r) of teacher and students as (members, T, r)."""
-    return np.moveaxis(np.concatenate([teacher, students], axis=1), 1, 0)
 
 
 def _accuracy(train_logits: Array, test_logits: Array, task: "Task") -> Array:
@@ -260,8 +268,8 @@ def _confidences(teacher: "Trained", student: "Trained", task: "Task") -> dict[s
 
 def _kept_accuracy(
     members: "Sequence[Trained]",
-    run: "RunConfig",
-    inputs: "Tensor",
+    network: "Network",
+    inputs: Array,
     eigen: "Eigendirections",
     task: "Task",
 ) -> dict[str, NDArray[Any]]:
@@ -273,12 +281,9 @@ def _kept_accuracy(
     """
     import torch
 
-    from deep.training.loop import initial_network
-
-    network = initial_network(run, task)
     with torch.no_grad():
         tests = network.frozen(torch.from_numpy(task.test_inputs).float()).numpy()
-    train = inputs.numpy()
+    train = inputs.astype(tests.dtype)
     rank = int(eigen.kept.sum())
     spaced = np.geomspace(1, len(eigen.eigenvalues), KEPT_POINTS)
     counts = np.unique(np.round(spaced).astype(np.int64))
@@ -311,33 +316,3 @@ def _node_share(
     rng = stream("node bootstrap", seed)
     interval = node_bootstrap_interval(np.where(judged, below, np.nan), rng=rng)
     return np.array([interval.estimate, interval.low, interval.high])
-
-
-def _flow(inputs: Array, eigen: "Eigendirections", task: "Task") -> dict[str, NDArray[Any]]:
-    r"""Exact flow of the squared loss on the same inputs and labels: the positive control.
-
-    Teacher and student both stop where the middle direction is learned to 1 - 1/e.
-    ``flow_displacements`` (2, T, r); ``flow_statistics``; ``flow_exponent`` (2,): S5, the slope of
-    the logarithm of the effective time on that of the eigenvalue.
-    """
-    labels = np.eye(task.classes)[task.train_labels]
-    singular = np.where(eigen.kept, np.sqrt(eigen.eigenvalues * len(inputs)), 0.0)
-    outputs = inputs @ eigen.directions  # columns s_k u_k
-    left = np.divide(outputs, singular, out=np.zeros_like(outputs), where=singular > 0)
-    components = np.linalg.norm(left.T @ labels, axis=1)
-    rates = singular**2
-    horizon = 1.0 / rates[np.count_nonzero(rates) // 2]
-    times = np.append(0.0, np.geomspace(1e-7, 1.0, FLOW_TIMES)) * horizon
-    teacher = weight_gain(singular, times[:, None]) * components
-    learned = phi(rates * horizon)
-    # 1 - phi^2 = e^-x (1 + phi), without the cancellation
-    with np.errstate(divide="ignore", invalid="ignore"):
-        student_time = 1 - np.log1p(learned) / (rates * horizon)
-    paths = np.stack([teacher, teacher * learned])
-    found = bias_statistics(paths[0], paths[1], eigen.eigenvalues, eigen.kept, tie=1e-12)
-    exponents = [log_slope(np.log(time), rates) for time in (np.ones_like(rates), student_time)]
-    return {
-        "flow_displacements": paths,
-        "flow_statistics": np.array([found[name] for name in STATISTICS]),
-        "flow_exponent": np.array(exponents),
-    }
