@@ -276,7 +276,7 @@ def test_the_config_is_plain_data():
         ({"models": ()}, "models must be a tuple, not empty and without repeats"),
         ({"models": ("mlp", "mlp")}, "models must be a tuple, not empty and without repeats"),
         ({"models": "mlp"}, "models must be a tuple"),
-        ({"models": ("cnn",)}, "models must be one of 'random_features', 'mlp', got 'cnn'"),
+        ({"models": ("vit",)}, "models must be one of 'random_features', 'mlp', .*got 'vit'"),
         ({"data": "svhn"}, "data must be one of 'digits', .*got 'svhn'"),
         ({"samples": 1}, "samples must be an integer >= 2, got 1"),
         ({"samples": 32.0}, "samples must be an integer >= 2, got 32.0"),
