@@ -57,6 +57,15 @@ SECTIONS: dict[str, Section] = {
         "student of uniformly smoothed labels as confident as the teacher on average (is it the "
         "teacher's knowledge, or only the softness of its labels?).",
     ),
+    "prediction_meets_network": Section(
+        "Does the closed form say what trained networks do?",
+        "Near its initialization a network learns like a linear model in its own neural tangent "
+        "kernel. Ten methods of distillation are predicted there before any training, direction "
+        "by direction, with no fitted number, and networks are trained by each of them. Outputs, "
+        "accuracy and the recovery of mislabeled samples are compared, beside two yardsticks: the "
+        "same network from another initialization, and kernels that know only the inputs. Where "
+        "training moves the kernel, the prediction ends; a sweep shows where.",
+    ),
     "risk_bounds": Section(
         "How far off is a risk measured with soft labels?",
         "A predictor's risk can be estimated with any targets in place of the truth: labels, "

@@ -16,6 +16,7 @@ EXPERIMENTS = (
     "spectral_atlas",
     "does_it_pay",
     "eigenspace",
+    "prediction_meets_network",
     "risk_bounds",
     "learning_dynamics",
     "bias_variance",
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run the experiments at demo size, draw, write the report, and say what was found."""
     parser = options.Parser(
         "demo",
-        "Run eight experiments at their demo size (under two minutes on two cores), draw their "
+        "Run nine experiments at their demo size (under two minutes on two cores), draw their "
         "figures and write out/report/index.html. What is finished already is not run again.",
     )
     parser.add_out()

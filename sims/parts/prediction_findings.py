@@ -1,0 +1,325 @@
+"""What ``prediction_meets_network`` found, in plain sentences computed from its arrays."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sims.results import Finding
+
+Arrays = Mapping[str, NDArray[Any]]
+ERROR = {True: 0.10, False: 0.25}
+"""Median relative error of outputs that is promised from 256 units on, and below."""
+ACCURACY, RECOVERY, ORDER = 0.01, 0.03, 0.9
+PROMISED = 500
+"""Training samples from which the goals count: with fewer a sample is a larger share."""
+_NTK = {"ntk": "NTK parametrization", "standard": "standard parametrization"}
+_GENERIC = ("rbf", "wide_rbf", "linear")
+_GENERIC_NAMES = {
+    "rbf": "a Gaussian kernel",
+    "wide_rbf": "a wide Gaussian kernel",
+    "linear": "the linear kernel",
+}
+
+
+def findings(arrays: Arrays) -> tuple[Finding, ...]:
+    """The sentences: networks in order of their settings, then kernel, scales and controls."""
+    squared = np.flatnonzero(arrays["setting_loss"] == "squared")
+    crossed = np.flatnonzero(arrays["setting_loss"] == "cross_entropy")
+    found: list[Finding | None] = []
+    for setting in squared:
+        found += [_outputs(arrays, int(setting)), _order(arrays, int(setting))]
+    found += [_bias_of_the_trace(arrays, int(setting)) for setting in squared]
+    found += [_slopes(arrays, int(setting)) for setting in squared]
+    found += [_cross_entropy(arrays, int(setting)) for setting in crossed]
+    found += [_where_it_stops(arrays), _generic(arrays, int(squared[-1])), _smoothing(arrays)]
+    return tuple(one for one in found if one is not None)
+
+
+def best(arrays: Arrays, setting: int) -> int:
+    """The full kernel where there is one, else the trace kernel."""
+    full = _predictor(arrays, "full")
+    there = np.isfinite(arrays["error"][setting, full, 0, 0])
+    return full if there else _predictor(arrays, "trace")
+
+
+def network_name(arrays: Arrays, setting: int, *, long: bool = True) -> str:
+    """Width, and parametrization where several were trained.
+
+    >>> network = {"network_width": np.array([8]), "network_parametrization": np.array(["ntk"])}
+    >>> network_name(network | {"setting_network": np.array([0])}, 0)
+    'W = 8'
+    """
+    number = int(arrays["setting_network"][setting])
+    width, kind = arrays["network_width"][number], str(arrays["network_parametrization"][number])
+    several = len(set(arrays["network_parametrization"].tolist())) > 1
+    return f"W = {width}" + (f", {_NTK[kind]}" if several and long else "")
+
+
+def _predictor(arrays: Arrays, name: str) -> int:
+    return int(arrays["predictors"].tolist().index(name))
+
+
+def _said(arrays: Arrays, setting: int, quantity: str, statistic: str, predictor: int) -> Any:  # noqa: ANN401
+    row = arrays["quantities"].tolist().index(quantity)
+    column = arrays["statistics"].tolist().index(statistic)
+    return arrays["table"][setting, predictor, row, column]
+
+
+def _seeds(arrays: Arrays, setting: int) -> str:
+    count = int(arrays["setting_seeds"][setting])
+    return f"{count} seed" + ("s" if count > 1 else "")
+
+
+def _ends(low: float, high: float, form: str) -> str:
+    """The interval in brackets, if there is one."""
+    return f" ({low:{form}} to {high:{form}})" if np.isfinite([low, high]).all() else ""
+
+
+def _kernel(arrays: Arrays, setting: int) -> str:
+    full = best(arrays, setting) == _predictor(arrays, "full")
+    return "full kernel" if full else "trace kernel, the mean over outputs"
+
+
+def _outputs(arrays: Arrays, setting: int) -> Finding:
+    """The headline: outputs, and the levels of accuracy and recovery."""
+    by = best(arrays, setting)
+    train, test = arrays["error"][setting, by]
+    accuracy, recovery = (
+        _said(arrays, setting, name, "level", by) for name in ("accuracy", "recovery")
+    )
+    width = int(arrays["network_width"][int(arrays["setting_network"][setting])])
+    limit = ERROR[width >= 256]
+    agreed = arrays["agreement"][setting, by, 0]
+    met = bool(train[0] <= limit and accuracy[0] <= ACCURACY and recovery[0] <= RECOVERY)
+    promised = int(arrays["training_samples"]) >= PROMISED
+    goals = f" (goals: {limit:.0%}, {ACCURACY:g} and {RECOVERY:g})" if promised else ""
+    methods, samples = len(arrays["methods"]), int(arrays["training_samples"])
+    text = (
+        f"{network_name(arrays, setting)} ({_seeds(arrays, setting)}, {samples} digits, "
+        f"{float(arrays['noise']):.0%} flipped labels): the closed form in the kernel at "
+        f"initialization ({_kernel(arrays, setting)}) predicts {methods} methods without a fitted "
+        f"number. Its training outputs are off by a median of {train[0]:.1%} of their norm"
+        f"{_ends(train[1], train[2], '.1%')}, test outputs by {test[0]:.1%}; accuracy is off by "
+        f"{accuracy[0]:.3f} on average, the share of flipped samples that get their right class by "
+        f"{recovery[0]:.3f}{goals}, and {agreed:.1%} of the test decisions are the same."
+    )
+    return Finding(
+        text,
+        holds=met if promised else None,
+        value=train[0],
+        low=_end(train[1]),
+        high=_end(train[2]),
+    )
+
+
+def _end(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _order(arrays: Arrays, setting: int) -> Finding | None:
+    """Resolved pairs ordered right, and differences from plain labels."""
+    by = best(arrays, setting)
+    parts, shares = [], []
+    for quantity in arrays["quantities"].tolist():
+        share = float(_said(arrays, setting, quantity, "concordance", by)[0])
+        count, pairs, _ = _said(arrays, setting, quantity, "resolved", by)
+        r2, slope = (
+            float(_said(arrays, setting, quantity, name, by)[0]) for name in ("r2", "slope")
+        )
+        if not np.isfinite(count) or count == 0:
+            continue
+        shares.append(share)
+        parts.append(
+            f"{quantity} {share:.0%} of {count:.0f} (of {pairs:.0f}; R² {r2:.2f}, slope "
+            f"{slope:.2f})"
+        )
+    if not parts:
+        return None
+    ranks = ", ".join(
+        f"{float(_said(arrays, setting, q, 'spearman', by)[0]):.2f}{_ceiling(arrays, setting, q)}"
+        for q in arrays["quantities"].tolist()
+    )
+    text = (
+        f"{network_name(arrays, setting)}: of the pairs of methods at the same step that the "
+        "networks tell apart (paired by seed, Student's t, Holm), the prediction orders rightly: "
+        f"{'; '.join(parts)}. R² and slope are those of the differences from plain labels; rank "
+        f"correlations of all conditions are {ranks}."
+    )
+    lowest = min(shares)
+    return Finding(text, holds=lowest >= ORDER, value=lowest)
+
+
+def _ceiling(arrays: Arrays, setting: int, quantity: str) -> str:
+    ceiling = float(_said(arrays, setting, quantity, "ceiling", best(arrays, setting))[0])
+    return f" (halves of the seeds: {ceiling:.2f})" if np.isfinite(ceiling) else ""
+
+
+def _bias_of_the_trace(arrays: Arrays, setting: int) -> Finding | None:
+    """What the mean over outputs leaves out."""
+    full, trace = (_predictor(arrays, name) for name in ("full", "trace"))
+    if not np.isfinite(arrays["error"][setting, full, 0, 0]):
+        return None
+    errors = [float(arrays["error"][setting, each, 0, 0]) for each in (full, trace)]
+    slopes = [float(_said(arrays, setting, "recovery", "slope", each)[0]) for each in (full, trace)]
+    moved = float(arrays["movement"][setting, -1, 0])
+    worse = errors[1] > errors[0]
+    why = (
+        "most of what the cheap kernel misses is the structure between outputs, which a finite "
+        "width leaves, and not the motion of the kernel"
+        if errors[1] > 2 * errors[0]
+        else "the structure between outputs is a part of what the cheap kernel misses"
+    )
+    text = (
+        f"{network_name(arrays, setting)}: with the trace kernel instead of the full one the error "
+        f"of training outputs is {errors[1]:.1%} instead of {errors[0]:.1%}, and one unit of "
+        f"predicted difference in recovery is {slopes[1]:.2f} instead of {slopes[0]:.2f} units in "
+        f"the network. The trace kernel itself moves by {moved:.1%} in training: {why}."
+    )
+    return Finding(text, holds=worse, value=errors[1] - errors[0])
+
+
+def _slopes(arrays: Arrays, setting: int) -> Finding | None:
+    """Exaggeration in networks: effective-time slopes, less those of plain labels."""
+    number = int(arrays["setting_network"][setting])
+    reads = arrays["reads"].tolist()
+    places = [reads.index(int(arrays["teacher_step"])), len(reads) - 1]
+    net, said = (arrays["slope"][number, side][1:, places] for side in (0, 1))
+    known = np.isfinite(net[..., 0]) & np.isfinite(said[..., 0])
+    clear = known & (np.abs(said[..., 0]) > 0.05)
+    if clear.sum() < 4:
+        return None
+    right = np.sign(net[..., 0]) == np.sign(said[..., 0])
+    ratio = float((net[..., 0] * said[..., 0])[clear].sum() / np.square(said[..., 0])[clear].sum())
+    student = arrays["methods"].tolist().index("student")
+    mean, low, high = arrays["slope"][number, 0, student, places[0]]
+    theory = float(arrays["slope"][number, 1, student, places[0], 0])
+    if not np.isfinite([mean, theory]).all():
+        return None
+    own = float(arrays["label_slope"][number, 0, places[1], 0])
+    text = (
+        f"{network_name(arrays, setting)}: effective training times change with the eigenvalue as "
+        "predicted. Less the slope of plain labels (which itself reads "
+        f"{own:+.2f} at the last step, where theory says 0: small directions run ahead), the slope "
+        f"has the predicted sign in {int(right[clear].sum())} of {int(clear.sum())} cases of a "
+        f"method at a step, and {ratio:.2f} times the predicted size; for the student after "
+        f"{reads[places[0]]} steps it is {mean:+.2f}{_ends(low, high, '+.2f')}, predicted "
+        f"{theory:+.2f}."
+    )
+    return Finding(text, holds=bool(right[clear].mean() >= ORDER), value=ratio)
+
+
+def _cross_entropy(arrays: Arrays, setting: int) -> Finding:
+    by = best(arrays, setting)
+    train = arrays["error"][setting, by, 0]
+    accuracy, recovery = (
+        float(_said(arrays, setting, name, "level", by)[0]) for name in ("accuracy", "recovery")
+    )
+    change, turn, growth = arrays["movement"][setting, -1]
+    share = float(_said(arrays, setting, "recovery", "concordance", by)[0])
+    count = float(_said(arrays, setting, "recovery", "resolved", by)[0])
+    ordered = f" {share:.0%} of {count:.0f} resolved pairs are ordered right;" if count else ""
+    ordered = ordered if np.isfinite(share) else ""
+    text = (
+        f"{network_name(arrays, setting)}, cross-entropy ({_seeds(arrays, setting)}): the dual "
+        f"flow in the {_kernel(arrays, setting)} misses the logits by a median of {train[0]:.1%} of "
+        f"their norm, accuracy by {accuracy:.3f} and recovery by {recovery:.3f} on average;"
+        f"{ordered} here the kernel grows {growth:.2f}-fold (change {change:.2f}) and turns by a "
+        f"1 − cosine of {turn:.4f}."
+    )
+    return Finding(text, value=train[0], low=_end(train[1]), high=_end(train[2]))
+
+
+def _where_it_stops(arrays: Arrays) -> Finding | None:
+    scales = arrays["scales"]
+    if len(scales) < 2:
+        return None
+    rows = []
+    for place in np.argsort(-scales):
+        error, turn = arrays["scale_error"][place, 0, 0], arrays["scale_movement"][place, 1]
+        rows.append(f"{scales[place]:g}: 1 − cosine {turn:.2g}, error {error:.1%}")
+    lowest = int(np.argmin(scales))
+    share = _scale_order(arrays, lowest)
+    ordered = "" if share is None else f" At the smallest, {share}."
+    text = (
+        f"{network_name(arrays, 0)}, outputs scaled by a factor (smaller ones move the kernel "
+        f"more): {'; '.join(rows)}.{ordered}"
+    )
+    return Finding(text, value=float(arrays["scale_error"][lowest, 0, 0]))
+
+
+def _scale_order(arrays: Arrays, place: int) -> str | None:
+    """Order of resolved pairs at one scale, in words."""
+    column = arrays["statistics"].tolist().index("concordance")
+    shares = [
+        f"{quantity} {float(row[column, 0]):.0%}"
+        for quantity, row in zip(
+            arrays["quantities"].tolist(), arrays["scale_table"][place], strict=True
+        )
+        if np.isfinite(row[column, 0])
+    ]
+    return f"of the resolved pairs are ordered right: {', '.join(shares)}" if shares else None
+
+
+def _generic(arrays: Arrays, setting: int) -> Finding:
+    """What only the network's own kernel gets."""
+    by = best(arrays, setting)
+    own = float(arrays["error"][setting, by, 0, 0])
+    others = {name: _predictor(arrays, name) for name in _GENERIC}
+    errors = {name: float(arrays["error"][setting, at, 0, 0]) for name, at in others.items()}
+    nearest = min(errors, key=lambda name: errors[name])
+    at = others[nearest]
+    ranks = [float(_said(arrays, setting, "recovery", "spearman", each)[0]) for each in (at, by)]
+    levels = [
+        [float(_said(arrays, setting, name, "level", each)[0]) for name in ("accuracy", "recovery")]
+        for each in (at, by)
+    ]
+    number = int(arrays["setting_network"][setting])
+    reads = arrays["reads"].tolist()
+    yardstick = float(arrays["other"][number, reads.index(int(arrays["teacher_step"])), 0])
+    text = (
+        f"Ranks are easy: {_GENERIC_NAMES[nearest]} of the inputs, its time fitted to the network "
+        f"({network_name(arrays, setting)}), ranks the conditions by recovery with a correlation "
+        f"of {ranks[0]:.2f} (the network's own kernel, nothing fitted: {ranks[1]:.2f}). But it misses "
+        f"training outputs by {errors[nearest]:.1%} (own: {own:.1%}), accuracy by "
+        f"{levels[0][0]:.3f} ({levels[1][0]:.3f}) and recovery by {levels[0][1]:.3f} "
+        f"({levels[1][1]:.3f}). Another initialization of the same network differs by "
+        f"{yardstick:.1%} in training outputs."
+    )
+    return Finding(text, holds=own < errors[nearest], value=errors[nearest] - own)
+
+
+def _smoothing(arrays: Arrays) -> Finding | None:
+    """The null: under the squared loss label smoothing changes no decision of a linear model."""
+    row = arrays["methods"].tolist().index("smoothing")
+    column = arrays["quantities"].tolist().index("accuracy")
+    parts = []
+    holds = True
+    for setting in np.flatnonzero(arrays["setting_loss"] == "squared").tolist():
+        mean, low, high = arrays["difference"][setting, row, -1, column]
+        if not np.isfinite([low, high]).all():
+            continue
+        by = best(arrays, setting)
+        said = float(arrays["predicted_difference"][setting, by, row, -1, column])
+        holds &= low <= max(said, 0) and high >= min(said, 0)
+        parts.append(
+            f"{network_name(arrays, setting)} {mean:+.4f}{_ends(low, high, '+.4f')}, "
+            f"predicted {said:+.4f}"
+        )
+    if not parts:
+        return None
+    text = (
+        "A scheme that should do nothing: under the squared loss label smoothing scales all "
+        "margins of a linear model by one factor. Change of the accuracy at the last step: "
+        f"{'; '.join(parts)}."
+    )
+    return Finding(text, holds=holds)
+
+
+def rows(arrays: Arrays) -> Iterator[tuple[str, str, NDArray[Any]]]:
+    """Name of the setting, name of the predictor and its table, of all that there are."""
+    for setting in range(len(arrays["setting_network"])):
+        for place, name in enumerate(arrays["predictors"].tolist()):
+            if np.isfinite(arrays["error"][setting, place, 0, 0]):
+                yield network_name(arrays, setting), name, arrays["table"][setting, place]

@@ -1,0 +1,248 @@
+r"""Which closed form predicts which method, for networks that stay near their linearization.
+
+A method is predicted by a spectral filter of the empirical neural tangent kernel at initialization:
+with the kernel :math:`\Theta = U \Lambda U^\top` on the training inputs over their number n, labels
+Y and outputs counted from their initial values,
+
+.. math:: f = U g(\Lambda) U^\top Y, \qquad f_* = \Theta_* U \frac{g(\Lambda)}{\Lambda} U^\top Y.
+
+Time is counted in steps of full-batch gradient descent, and the prediction is exact in that count:
+every scheme that changes at whole steps learns from :math:`\lambda` in steps of size :math:`\eta`
+what gradient flow learns from :math:`-\ln(1 - \eta \lambda)` in time (`InSteps`).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from theory import checks
+from theory.checks import Array
+from theory.flow import filters as f
+
+
+@dataclass(frozen=True)
+class InSteps(f.Filter):
+    r"""A scheme of gradient flow carried out in steps of gradient descent.
+
+    .. math:: g_\eta(\lambda) = g\bigl(-\ln(1 - \eta \lambda)\bigr)
+
+    with the times of the flow counted in steps. Descent takes :math:`1 - \eta \lambda` of the error
+    to the next step where flow takes :math:`e^{-\lambda}` of it in unit time, so this is exact
+    for all schemes whose targets are constant between whole steps.
+
+    Evaluation raises ValueError where :math:`\eta \lambda \ge 1`: there descent overshoots, and no
+    flow does.
+
+    Example:
+        >>> InSteps(f.GradientFlow(3), 0.5).gain([0.5, 1.0])  # as 1 - (1 - 0.5 x)^3
+        array([0.578125, 0.875   ])
+    """
+
+    flow: f.Filter
+    """The scheme, its times in steps."""
+    step_size: float
+    r"""Step :math:`\eta \ge 0`, in units of one over the eigenvalues."""
+
+    def __post_init__(self) -> None:
+        is_filter = isinstance(self.flow, f.Filter)
+        if not is_filter:
+            msg = f"flow must be a filter of theory.flow.filters, got {self.flow!r}"
+            raise ValueError(msg)
+        size = checks.scalar("step_size", self.step_size)
+        checks.nonnegative("step_size", size)
+        object.__setattr__(self, "step_size", size)
+
+    def check_eigenvalues(self, eigenvalues: Array) -> None:
+        """Raise ValueError where a step overshoots."""
+        top = float(eigenvalues.max()) if eigenvalues.size else 0.0
+        if self.step_size * top >= 1:
+            msg = (
+                f"step_size must stay below {1 / top:.6g} for the largest eigenvalue {top:.6g}, "
+                f"so that no step overshoots, got {self.step_size:.6g}"
+            )
+            raise ValueError(msg)
+
+    def _warped(self, lam: Array) -> Array:
+        return -np.log1p(-self.step_size * lam)
+
+    def _gain(self, lam: Array) -> Array:
+        return self.flow._gain(self._warped(lam))
+
+    def _shortfall(self, lam: Array) -> Array:
+        return self.flow._shortfall(self._warped(lam))
+
+    def _log_shortfall(self, lam: Array) -> Array:
+        return self.flow._log_shortfall(self._warped(lam))
+
+    def _rate(self, lam: Array) -> Array:
+        x = self.step_size * lam
+        with np.errstate(divide="ignore", invalid="ignore"):
+            stretch = np.where(x > 1e-290, self._warped(lam) / x, 1.0)
+        return self.flow._rate(self._warped(lam)) * stretch * self.step_size
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """How long the phases of the methods last, in steps, and their weights.
+
+    Example:
+        >>> Lengths.of(800).teacher, Lengths.of(800).interval
+        (100, 50)
+    """
+
+    steps: int
+    """Of the whole training; the teachers of Filter-KD's labels train as long."""
+    teacher: int
+    """When the teacher of most students stops, and each generation before the last."""
+    late: int
+    """When the late teacher stops."""
+    switch: int
+    """When a method that switches its targets does."""
+    interval: int
+    """Between the copies of memory replay."""
+    smoothing: float
+    """Weight of the newest output in Filter-KD's average."""
+    copy_weight: float = 0.7
+    """Of the copies in memory replay."""
+    label_weight: float = 0.3
+    """Of the labels in the mixed loss."""
+    epsilon: float = 0.2
+    """Mass that label smoothing spreads over all classes."""
+
+    @classmethod
+    def of(cls, steps: int) -> "Lengths":
+        """Phases in proportion to the whole, which must be a multiple of 16 steps.
+
+        Raises:
+            ValueError: If it is not.
+        """
+        if steps < 16 or steps % 16:
+            msg = f"steps must be a positive multiple of 16, got {steps}"
+            raise ValueError(msg)
+        return cls(steps, steps // 8, steps // 2, steps // 4, steps // 16, 8.0 / steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A method and the closed form that predicts it."""
+
+    name: str
+    """As code names it."""
+    label: str
+    """As a reader of a figure or table names it."""
+    formula: str
+    """Its gain, with phi_t what training on the labels for t learns."""
+    flow: Callable[[Lengths, int], f.Filter]
+    """The filter of gradient flow after a number of steps, times in steps."""
+    averaged: bool = False
+    """Whether its teacher is an average over training, whose steps lag behind the flow by one."""
+    smoothed: bool = False
+    """Whether its labels are smoothed: the same filter acts on other targets."""
+
+    def descent(self, lengths: Lengths, steps: int, step_size: float) -> f.Filter:
+        """The filter of gradient descent after a number of steps.
+
+        Args:
+            lengths: Of the phases.
+            steps: Trained so far, at least 0.
+            step_size: In units of one over the eigenvalues.
+
+        Example:
+            >>> method("labels").descent(Lengths.of(16), 3, 0.5).gain([0.5])
+            array([0.578125])
+        """
+        if not self.averaged:
+            return InSteps(self.flow(lengths, steps), step_size)
+        teacher = f.DiscreteTrajectoryAverage(step_size, lengths.smoothing, lengths.steps)
+        return InSteps(f.GradientFlow(steps), step_size) * teacher
+
+    def targets(self, labels: Array, lengths: Lengths) -> Array:
+        """What the filter acts on: the labels, or the smoothed labels, shape (n, K)."""
+        if not self.smoothed:
+            return labels
+        return f.AffineTargets.smoothing(lengths.epsilon, labels.shape[1])(labels)
+
+
+METHODS: tuple[Method, ...] = (
+    Method("labels", "labels", "phi_t", lambda _, t: f.GradientFlow(t)),
+    Method(
+        "student",
+        "student",
+        "phi_t phi_T",
+        lambda long, t: f.Generations((long.teacher, t)),
+    ),
+    Method(
+        "late_student",
+        "student of a late teacher",
+        "phi_t phi_T, with a later T",
+        lambda long, t: f.Generations((long.late, t)),
+    ),
+    Method(
+        "generations",
+        "3 generations",
+        "phi_t phi_T^2",
+        lambda long, t: f.Generations((long.teacher, long.teacher, t)),
+    ),
+    Method(
+        "filter_kd",
+        "Filter-KD",
+        "phi_t E, with E the gain of the averaged trajectory",
+        lambda long, t: f.FilterKD(t, -np.log1p(-long.smoothing), long.steps),
+        averaged=True,
+    ),
+    Method(
+        "distill_then_labels",
+        "teacher, then labels",
+        "1 - (1 - phi_s phi_T)(1 - phi_(t - s)) after the switch at s",
+        lambda long, t: f.DistillThenLabels(min(long.switch, t), t, long.teacher),
+    ),
+    Method(
+        "labels_then_distill",
+        "labels, then teacher",
+        "phi_t - phi_(t - s) (1 - phi_T) after the switch at s",
+        lambda long, t: f.LabelsThenDistill(min(long.switch, t), t, long.teacher),
+    ),
+    Method(
+        "memory_replay",
+        "memory replay",
+        "e -> (1 - phi_k) e + w phi_k e_copy over every interval k, gain 1 - e",
+        lambda long, t: f.MemoryReplay(long.interval, t, long.copy_weight),
+    ),
+    Method(
+        "smoothing",
+        "label smoothing",
+        "phi_t, acting on smoothed labels",
+        lambda _, t: f.GradientFlow(t),
+        smoothed=True,
+    ),
+    Method(
+        "mixed",
+        "labels and teacher",
+        "phi_t (w + (1 - w) phi_T)",
+        lambda long, t: f.Mixed(t, long.teacher, long.label_weight),
+    ),
+)
+"""The methods that have a closed form and are trained beside it, plain labels first."""
+
+
+def names() -> tuple[str, ...]:
+    """Names of all methods that have a closed form, plain labels first."""
+    return tuple(one.name for one in METHODS)
+
+
+def method(name: str) -> Method:
+    """The method of that name.
+
+    Raises:
+        ValueError: If none of that name has a closed form.
+
+    Example:
+        >>> method("student").formula
+        'phi_t phi_T'
+    """
+    for one in METHODS:
+        if one.name == name:
+            return one
+    msg = f"no closed form is known for method {name!r}; there is one for {', '.join(names())}"
+    raise ValueError(msg)
