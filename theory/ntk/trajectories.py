@@ -17,6 +17,8 @@ from theory import checks
 from theory.checks import Array
 
 POINTS = 19
+_BLOCK = 1 << 16
+"""Numbers that are interpolated together: they fit in the cache."""
 FIT_FLOOR = 0.05
 """Share of its first amplitude down to which a direction's decay is measured."""
 
@@ -71,15 +73,14 @@ def matched_progress(
     levels = np.arange(1, points + 1) / (points + 1)
     size = first.shape[1]
     log_ratio, area = np.full((2, size, size), np.nan)
-    for clock in range(size):
-        reached = min(first[:, clock].max(), second[:, clock].max())
-        if not 0 < reached < np.inf:  # this direction never moves
-            continue
-        y_teacher = _at(first, clock, levels * reached)
-        y_student = _at(second, clock, levels * reached)
+    reached = np.minimum(first.max(axis=0), second.max(axis=0))
+    moving = np.flatnonzero((reached > 0) & (reached < np.inf))
+    for clocks in np.array_split(moving, 1 + points * len(moving) * size // _BLOCK):
+        at = levels[:, None] * reached[clocks]
+        y_teacher, y_student = _at(first, clocks, at), _at(second, clocks, at)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            log_ratio[clock] = np.log(y_student / y_teacher).mean(axis=0)
-        area[clock] = (y_student - y_teacher).mean(axis=0) / reached
+            log_ratio[clocks] = np.log(y_student / y_teacher).mean(axis=0)
+        area[clocks] = (y_student - y_teacher).mean(axis=0) / reached[clocks, None]
     return Matched(np.where(np.isfinite(log_ratio), log_ratio, np.nan), area)
 
 
@@ -90,14 +91,24 @@ def _normalized(paths: Array, ends: Array) -> Array:
     return np.where(np.isfinite(parts).all(axis=0), parts, np.nan)
 
 
-def _at(paths: Array, clock: int, levels: Array) -> Array:
-    """All directions at the first moment when ``clock`` has come to each level, (levels, r)."""
-    progress = np.maximum.accumulate(paths[:, clock])
-    after = np.clip(np.searchsorted(progress, levels), 1, len(progress) - 1)
-    step = progress[after] - progress[after - 1]
-    part = np.divide(levels - progress[after - 1], step, out=np.ones_like(step), where=step > 0)
+def _at(paths: Array, clocks: NDArray[np.int64], levels: Array) -> Array:
+    """All directions at the first moment when each of ``clocks`` has come to its levels.
+
+    Levels have shape (points, clocks), the answer (points, clocks, r).
+    """
+    progress = np.maximum.accumulate(paths[:, clocks])
+    found = [np.searchsorted(own, at) for own, at in zip(progress.T, levels.T, strict=True)]
+    after = np.clip(np.array(found, dtype=np.int64).T, 1, len(progress) - 1)
+    before = np.take_along_axis(progress, after - 1, axis=0)
+    step = np.take_along_axis(progress, after, axis=0) - before
+    part = np.divide(levels - before, step, out=np.ones_like(step), where=step > 0)
     part = np.maximum(part, 0.0)  # a path that does not start at 0 is at its start already
-    return np.asarray(paths[after - 1] + part[:, None] * (paths[after] - paths[after - 1]))
+    start = paths[after - 1]
+    ahead = paths[after]
+    ahead -= start
+    ahead *= part[..., None]
+    ahead += start
+    return np.asarray(ahead)
 
 
 def pair_mask(

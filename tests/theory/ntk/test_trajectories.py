@@ -6,6 +6,7 @@ from scipy.stats import linregress
 from scipy.stats import t as student_t
 
 from theory.flow.weights import weight_gain
+from theory.ntk import trajectories
 from theory.ntk.trajectories import (
     bias_statistics,
     decay_rates,
@@ -221,3 +222,22 @@ def test_decay_rates_need_two_records_above_the_floor():
 def test_decays_that_can_not_be_fitted(times, amplitudes, message):
     with pytest.raises(ValueError, match=message):
         decay_rates(times, amplitudes)
+
+
+def test_clocks_in_blocks_are_clocks_one_by_one(monkeypatch):
+    teacher, student, _ = flow(3, size=12, horizon=30.0)
+    teacher[:, 4] = 0.0
+    whole = matched_progress(teacher, student)
+    monkeypatch.setattr(trajectories, "_BLOCK", 1)
+    alone = matched_progress(teacher, student)
+    np.testing.assert_array_equal(alone.log_ratio, whole.log_ratio)
+    np.testing.assert_array_equal(alone.area, whole.area)
+
+
+def test_a_student_that_returns_to_its_start_is_no_clock_in_its_own_units():
+    teacher = np.array([[0.0, 0.0], [0.5, 0.5], [1.0, 1.0]])
+    student = np.array([[0.0, 0.0], [0.5, 0.3], [1.0, 0.0]])
+    found = matched_progress(teacher, student, own_normalizer=True)
+    assert np.isnan(found.log_ratio[1]).all()
+    assert np.isnan(found.area[1]).all()
+    assert found.log_ratio[0, 0] == 0.0
