@@ -75,7 +75,9 @@ def matched_progress(
     log_ratio, area = np.full((2, size, size), np.nan)
     reached = np.minimum(first.max(axis=0), second.max(axis=0))
     moving = np.flatnonzero((reached > 0) & (reached < np.inf))
-    for clocks in np.array_split(moving, 1 + points * len(moving) * size // _BLOCK):
+    together = max(1, _BLOCK // (points * size))
+    for start in range(0, len(moving), together):
+        clocks = moving[start : start + together]
         at = levels[:, None] * reached[clocks]
         y_teacher, y_student = _at(first, clocks, at), _at(second, clocks, at)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
