@@ -88,20 +88,43 @@ def cotangents(
         pairs = zip(rest, pulled, strict=True)
         found += [(call, each.detach()) for call, each in pairs if each is not None]
         return found
-    buffers: list[Tensor | None] = [None] * len(rest)
+    buffers = [_Buffer(len(vectors)) for _ in rest]
     for number, vector in enumerate(vectors):
-        kept = keep or number + 1 < len(vectors)
         pulled = torch.autograd.grad(
-            passed.output, edges, vector, retain_graph=kept, allow_unused=True
+            passed.output,
+            edges,
+            vector,
+            retain_graph=keep or number + 1 < len(vectors),
+            allow_unused=True,
         )
-        for place, each in enumerate(pulled):
-            if each is None:
-                continue
-            if (buffer := buffers[place]) is None:
-                buffer = buffers[place] = each.new_zeros(len(vectors), *each.shape)
-            buffer[number] = each
-    found += [(call, each) for call, each in zip(rest, buffers, strict=True) if each is not None]
-    return found
+        for buffer, each in zip(buffers, pulled, strict=True):
+            buffer.put(number, each)
+    pairs = zip(rest, buffers, strict=True)
+    return found + [(call, buffer.values) for call, buffer in pairs if buffer.values is not None]
+
+
+@dataclass(slots=True)
+class _Buffer:
+    """Cotangents of one call as they come; where there are many positions, sample first."""
+
+    count: int
+    values: Tensor | None = None
+    """Shape (K', N, …); None while there was none."""
+
+    def put(self, number: int, pulled: Tensor | None) -> None:
+        """Keep a cotangent; None stands for zero."""
+        if pulled is None:
+            if self.values is not None:
+                self.values[number] = 0
+            return
+        if self.values is None:
+            if pulled.ndim > 2:
+                shape = (len(pulled), self.count, *pulled.shape[1:])
+                self.values = pulled.new_empty(shape).transpose(0, 1)
+            else:
+                self.values = pulled.new_empty(self.count, *pulled.shape)
+            self.values[:number] = 0
+        self.values[number] = pulled
 
 
 def _same(one: GradientEdge, two: GradientEdge) -> bool:

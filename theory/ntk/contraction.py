@@ -317,32 +317,29 @@ def _by_jacobians(
 def _by_positions(
     one: Patched, two: Patched, total: Tensor, mode: Mode, *, symmetric: bool, memory: int
 ) -> None:
-    """Gram matrices of positions for a few samples at a time, times the cotangents."""
-    size = total.element_size()
-    channels, k = one.channels, one.outputs
-    spread = one.positions * (channels * k if mode != "trace" else 2 * two.positions)
-    each = size * (one.positions * two.positions + spread)
-    held = size * (one.positions + two.positions) * (channels * k + one.width)
-    few = max(1, min(8, int((memory / 4 / max(each, held)) ** 0.5)))
-    for start in range(0, one.samples, few):
-        rows = slice(start, min(start + few, one.samples))
-        pulled = one.cotangents(rows)
-        many = max(few, min(32, memory // (4 * each * few)))
-        for begin in range(start if symmetric else 0, two.samples, many):
-            columns = slice(begin, min(begin + many, two.samples))
-            gram = one.gram(rows, two, columns)
-            others = two.cotangents(columns)
+    """Gram matrices of positions, one sample with a few others at a time, times cotangents."""
+    k, channels = one.outputs, one.channels
+    each = two.positions * (2 * k * channels + two.width + 2 * one.positions)
+    many = max(1, min(two.samples, memory // (2 * each * total.element_size())))
+    for begin in range(0, two.samples, many):
+        columns = slice(begin, min(begin + many, two.samples))
+        met = one.meeting(two, columns)
+        others = two.cotangents(columns)  # (m, K, S', C)
+        flat = others.reshape(len(others), k, -1)
+        for n in range(columns.stop if symmetric else one.samples):
+            # of a symmetric block, those on and above the diagonal
+            skip = max(0, n - begin) if symmetric else 0
+            place = slice(begin + skip, columns.stop)
+            gram = met(n, skip)  # (m, S', S)
+            own = one.cotangents(slice(n, n + 1))[0]  # (K, S, C)
             if mode == "trace":
-                products = torch.tensordot(pulled, others, dims=([1, 3], [1, 3]))
-                total[rows, columns] += (gram * products).sum((1, 3))
+                products = torch.tensordot(others[skip:], own, dims=([1, 3], [0, 2]))
+                total[n, place] += (gram * products).sum((1, 2))
                 continue
-            # (n, m, S, S') times (m, S', C K)
-            turned = others.permute(0, 2, 3, 1).flatten(2)
-            moved = torch.matmul(gram.transpose(1, 2), turned)
+            turned = own.permute(1, 2, 0).reshape(one.positions, channels * k)
+            moved = torch.mm(gram.reshape(-1, one.positions), turned)
+            moved = moved.view(len(gram), -1, k)  # (m, S' C, K)
             if mode == "full":
-                met = torch.matmul(pulled.flatten(2)[:, None], moved.view(*moved.shape[:2], -1, k))
-                total[rows, :, columns] += met.transpose(1, 2)
+                total[n, :, place] += torch.bmm(flat[skip:], moved).permute(2, 0, 1)
             else:
-                moved = moved.unflatten(3, (channels, k))
-                met = torch.einsum("nksc,nmsck->knm", pulled, moved)
-                total[:, rows, columns] += met
+                total[:, n, place] += (flat[skip:].mT * moved).sum(1).mT

@@ -13,11 +13,14 @@ those of `Patched` sample first.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+
+Meeting = Callable[[int, int], Tensor]
 
 
 @dataclass(slots=True)
@@ -91,8 +94,13 @@ class Patched(ABC):
     def jacobian(self, samples: slice, channels: slice) -> Tensor:
         """Rows of the Jacobian of these samples, shape (n, K, c, D)."""
 
-    def gram(self, samples: slice, other: "Patched", others: slice) -> Tensor:
-        """Inner products of what positions see, shape (n, S, m, S')."""
+    def meeting(self, other: "Patched", others: slice) -> Meeting:
+        """Inner products of what positions see, of one sample and m others.
+
+        Returns:
+            A function of the number of the sample, and of how many of the others to skip, with
+            values of shape (m, S', S).
+        """
         raise NotImplementedError
 
     def cotangents(self, samples: slice) -> Tensor:

@@ -1,13 +1,13 @@
 """Convolutions in one to three dimensions, plain and transposed."""
 
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from theory.ntk.factors import Factor, Patched, Rows
+from theory.ntk.factors import Factor, Meeting, Patched, Rows
 
 _PATCHES = 1 << 24
 """Bytes of patches made at a time: they should stay in the cache."""
@@ -101,12 +101,17 @@ class Patches(Patched):
                 found[part, :, own] = pulled[part, :, own] @ seen[:, None, group].mT
         return found
 
-    def gram(self, samples: slice, other: Patched, others: slice) -> Tensor:
-        """Inner products of patches, shape (n, S, m, S')."""
-        assert isinstance(other, Patches)
-        left = patches(self.seen[samples], self.module)
-        right = patches(other.seen[others], self.module)
-        return torch.tensordot(left, right, dims=([1], [1]))
+    def meeting(self, other: Patched, others: slice) -> Meeting:
+        """Inner products of patches."""
+        right = patches(cast("Patches", other).seen[others], self.module)
+        count, width, positions = right.shape
+        right = right.mT.reshape(count * positions, width)
+
+        def met(n: int, skip: int) -> Tensor:
+            own = patches(self.seen[n : n + 1], self.module)[0]
+            return torch.mm(right[skip * positions :], own).view(-1, positions, own.shape[1])
+
+        return met
 
     def cotangents(self, samples: slice) -> Tensor:
         """Shape (n, K, S, C)."""

@@ -1,9 +1,11 @@
 """`torch.nn.Linear`, at one position or along a sequence."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
-from theory.ntk.factors import Factor, Outer, Patched, Rows
+from theory.ntk.factors import Factor, Meeting, Outer, Patched, Rows
 
 
 class Dense:
@@ -56,10 +58,10 @@ class Along(Patched):
         """Sums over positions of cotangent times input, shape (n, K, c, D)."""
         return torch.matmul(self.pulled[samples, ..., channels].mT, self.seen[samples, None])
 
-    def gram(self, samples: slice, other: Patched, others: slice) -> Tensor:
-        """Inner products of the inputs of positions, shape (n, S, m, S')."""
-        assert isinstance(other, Along)
-        return torch.tensordot(self.seen[samples], other.seen[others], dims=([2], [2]))
+    def meeting(self, other: Patched, others: slice) -> Meeting:
+        """Inner products of inputs."""
+        right = cast("Along", other).seen[others]
+        return lambda n, skip: right[skip:] @ self.seen[n].mT
 
     def cotangents(self, samples: slice) -> Tensor:
         """Shape (n, K, S, C)."""

@@ -1,11 +1,11 @@
 """`torch.nn.Embedding`: two positions meet where they look up the same row."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from theory.ntk.factors import Factor, Outer, Patched
+from theory.ntk.factors import Factor, Meeting, Outer, Patched
 
 
 class Embedding:
@@ -59,11 +59,14 @@ class LookedUp(Patched):
         found = pulled.new_zeros(*pulled.shape[:3], self.width)
         return found.scatter_add_(3, seen.clamp(min=0).expand_as(kept), kept)
 
-    def gram(self, samples: slice, other: Patched, others: slice) -> Tensor:
-        """1 where two positions look up the same row, shape (n, S, m, S')."""
-        assert isinstance(other, LookedUp)
-        left, right = self.seen[samples, :, None, None], other.seen[others]
-        return ((left == right) & (left >= 0)).to(self.like.dtype)
+    def meeting(self, other: Patched, others: slice) -> Meeting:
+        """1 where two positions look up the same row."""
+        right = cast("LookedUp", other).seen[others, :, None]
+
+        def met(n: int, skip: int) -> Tensor:
+            return ((right[skip:] == self.seen[n]) & (right[skip:] >= 0)).to(self.like.dtype)
+
+        return met
 
     def cotangents(self, samples: slice) -> Tensor:
         """Shape (n, K, S, C)."""
