@@ -10,7 +10,7 @@ from sims.results import Finding
 from theory.statistics import t_interval
 
 Arrays = Mapping[str, NDArray[Any]]
-_NAMES = {"random_features": "Random features", "mlp": "The MLP"}
+_NAMES = {"random_features": "Random features", "mlp": "The MLP", "cnn": "The CNN"}
 
 
 def over_seeds(values: ArrayLike) -> NDArray[np.float64]:
@@ -44,6 +44,7 @@ def findings(data: str, arrays: Arrays) -> tuple[Finding, ...]:
         if "kept_accuracy" in arrays and model == "random_features":
             found.append(_kept(arrays))
         found.append(_confidence(model, int(adam[0]), arrays))
+        found.extend(_layers(model, int(adam[0]), arrays))
     return tuple(finding for finding in found if finding is not None)
 
 
@@ -74,22 +75,104 @@ def _claim(data: str, model: str, setting: int, arrays: Arrays) -> Finding | Non
     known = bool(np.isfinite(null).all())
     more = known and null[1] > 0
     compared = _against_null(arrays, setting, null)
-    drawn = np.clip(arrays["raw_share_interval"][:, setting, 0], 0.0, 1.0)
-    raw = ""
-    if abs(drawn[0] - share) > 1e-6:  # the layer does not start at zero
-        raw = (
-            f", by raw norms as the paper plots them {drawn[0]:.0%} "
-            f"({drawn[1]:.0%} to {drawn[2]:.0%})"
-        )
+    raw = _raw(arrays, setting, share)
     nearly = "" if share >= 0.9 else ", far from the nearly all pairs of the paper's pictures"
+    images = arrays["data"][setting] if "data" in arrays else data
     text = (
-        f"{_NAMES[model]} on {data}, Adam, {arrays['updates'][setting]} updates "
+        f"{_NAMES[model]} on {images}, Adam, {arrays['updates'][setting]} updates "
         f"({arrays['values'].shape[1]} seeds){_fits(arrays, setting)}: "
         f"the student lags along the lower direction in {share:.0%} of the pairs "
         f"(95 % interval {low:.0%} to {high:.0%}){nearly}{raw}; "
         f"{compared}.{_in_the_end(slope)}"
     )
     return Finding(text, holds=more if known else None, value=share, low=low, high=high)
+
+
+def _raw(arrays: Arrays, setting: int, share: float) -> str:
+    """The share by the paper's raw norms, where the layer does not start at zero."""
+    drawn = np.clip(arrays["raw_share_interval"][:, setting, 0], 0.0, 1.0)
+    if abs(drawn[0] - share) <= 1e-6:
+        return ""
+    return (
+        f", by raw norms as the paper plots them {drawn[0]:.0%} ({drawn[1]:.0%} to {drawn[2]:.0%})"
+    )
+
+
+def _layers(model: str, setting: int, arrays: Arrays) -> list[Finding]:
+    """The claim for every layer after the first, at the first length."""
+    if "layer_setting" not in arrays:
+        return []
+    own = arrays["layer_setting"]
+    # the rows of later layers, read as if each were a setting
+    of = {
+        name: arrays[f"layer_{name}"]
+        for name in ("values_interval", "difference", "raw_share_interval", "flow_interval")
+    }
+    of |= {name: arrays[name] for name in ("students", "statistics", "controls")}
+    of["one_batch"] = arrays["one_batch"][own]
+    found = []
+    for row in np.flatnonzero(own == setting):
+        same = (arrays["model"][own] == model) & (arrays["layer_name"] == arrays["layer_name"][row])
+        others = [int(each) for each in np.flatnonzero(same) if each != row]
+        name = layer_title(arrays, int(row))
+        found.append(_layer(f"{_NAMES[model]}, {name}", int(row), others, of))
+    return [finding for finding in found if finding is not None]
+
+
+def layer_title(arrays: Arrays, row: int) -> str:
+    """What a later layer is called: ``"hidden layer 2"``, ``"convolution 3"``, ``"last layer"``."""
+    if arrays["layer_output"][row]:
+        return "last layer"
+    model = arrays["model"][arrays["layer_setting"][row]]
+    kind = "convolution" if model == "cnn" else "hidden layer"
+    return f"{kind} {arrays['layer_number'][row]}"
+
+
+def _layer(name: str, row: int, others: list[int], of: Arrays) -> Finding | None:
+    """Does the claim show in a layer, along the directions of what the final teacher's sees?"""
+    share, low, high = _student(of, row, "s1_share")
+    if not np.isfinite(share):
+        return None
+    null = _difference(of, row, "null", "s1_share")
+    soft = _difference(of, row, "soft", "s4_slope")
+    flow = float(of["flow_interval"][0, row, _statistic(of, "s1_share")])
+    known = bool(np.isfinite(null).all())
+    parts = [
+        f"{name}, along the directions of what it sees in the final teacher: the student lags "
+        f"along the lower direction in {share:.0%} of the pairs (95 % interval {low:.0%} to "
+        f"{high:.0%}; exact flow on the same inputs {flow:.0%}){_raw(of, row, share)}; "
+        f"{_against_null(of, row, null)}: {_verdict(null)}."
+        f"{_in_the_end(_student(of, row, 's4_slope'))}"
+    ]
+    if np.isfinite(soft).all():
+        parts.append(
+            "Against labels merely smoothed the slope differs by "
+            f"{soft[0]:+.3f} ({soft[1]:+.3f} to {soft[2]:+.3f})."
+        )
+    if others:
+        parts.append(_elsewhere(others, of))
+    text = " ".join(parts)
+    holds = bool(null[1] > 0) if known else None
+    return Finding(text, holds=holds, value=share, low=low, high=high)
+
+
+def _verdict(null: NDArray[np.float64]) -> str:
+    if not np.isfinite(null).all():
+        return "without it nothing is claimed"
+    if null[1] > 0:
+        return "the paper's claim shows here"
+    if null[2] < 0:
+        return "the opposite of the paper's claim shows here"
+    return "the paper's claim does not show here"
+
+
+def _elsewhere(others: list[int], of: Arrays) -> str:
+    """In how many of the layer's other trainings the student differs from the null."""
+    gaps = np.array([_difference(of, each, "null", "s1_share") for each in others])
+    above, below = int((gaps[:, 1] > 0).sum()), int((gaps[:, 2] < 0).sum())
+    count = len(others)
+    trainings = "the other training" if count == 1 else f"the {count} other trainings"
+    return f"In {trainings} the share is above the control's in {above} and below it in {below}."
 
 
 def _fits(arrays: Arrays, setting: int) -> str:
