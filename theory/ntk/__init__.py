@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from theory.ntk.eigen import Eigenpairs, alignment, effective_rank, top_eigenpairs
     from theory.ntk.empirical import empirical_ntk, kernel_matrix
     from theory.ntk.jacobian import jacobian_contraction
     from theory.ntk.projections import (
@@ -26,19 +27,24 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Eigendirections",
+    "Eigenpairs",
     "OutputProjections",
     "OutputProjector",
     "Projections",
     "Projector",
+    "alignment",
+    "effective_rank",
     "eigendirections",
     "empirical_ntk",
     "jacobian_contraction",
     "kernel_matrix",
     "patches",
     "representations",
+    "top_eigenpairs",
 ]
 
 _NAMES = {
+    "eigen": ("Eigenpairs", "alignment", "effective_rank", "top_eigenpairs"),
     "empirical": ("empirical_ntk", "kernel_matrix"),
     "jacobian": ("jacobian_contraction",),
     "projections": (

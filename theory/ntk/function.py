@@ -305,7 +305,15 @@ def _probe(
     call: Callable[[Mapping[str, Tensor], Tensor], Tensor], sample: Tensor, pair: Tensor
 ) -> Tensor:
     """Outputs of one sample, after a look at their shape and at what they depend on."""
-    like, both = _require_rows(call({}, sample), 1), _require_rows(call({}, pair), 2)
+    both = _require_rows(call({}, pair), 2)
+    try:
+        like = _require_rows(call({}, sample), 1)
+    except (RuntimeError, ValueError) as error:
+        msg = (
+            "f must take a batch of one sample, as each is differentiated alone; it takes two and "
+            f"fails at one: {error}. Put batch normalization into evaluation mode"
+        )
+        raise ValueError(msg) from error
     if not like.is_floating_point() or like.shape[1] == 0:
         msg = (
             "outputs of f must be at least one real floating number for each sample, got "
