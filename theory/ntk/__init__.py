@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from theory.ntk.eigen import Eigenpairs, alignment, effective_rank, top_eigenpairs
     from theory.ntk.empirical import empirical_ntk, kernel_matrix
     from theory.ntk.jacobian import jacobian_contraction
+    from theory.ntk.operator import NTKOperator
+    from theory.ntk.linearization import Linearized, linearize
     from theory.ntk.projections import (
         Eigendirections,
         OutputProjections,
@@ -26,8 +28,10 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "NTKOperator",
     "Eigendirections",
     "Eigenpairs",
+    "Linearized",
     "OutputProjections",
     "OutputProjector",
     "Projections",
@@ -38,15 +42,18 @@ __all__ = [
     "empirical_ntk",
     "jacobian_contraction",
     "kernel_matrix",
+    "linearize",
     "patches",
     "representations",
     "top_eigenpairs",
 ]
 
 _NAMES = {
+    "operator": ("NTKOperator",),
     "eigen": ("Eigenpairs", "alignment", "effective_rank", "top_eigenpairs"),
     "empirical": ("empirical_ntk", "kernel_matrix"),
     "jacobian": ("jacobian_contraction",),
+    "linearization": ("Linearized", "linearize"),
     "projections": (
         "Eigendirections",
         "OutputProjections",
