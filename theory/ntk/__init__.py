@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from theory.ntk.eigen import Eigenpairs, alignment, effective_rank, top_eigenpairs
     from theory.ntk.empirical import empirical_ntk, kernel_matrix
     from theory.ntk.jacobian import jacobian_contraction
-    from theory.ntk.operator import NTKOperator
     from theory.ntk.linearization import Linearized, linearize
+    from theory.ntk.operator import NTKOperator
     from theory.ntk.projections import (
         Eigendirections,
         OutputProjections,
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "NTKOperator",
     "Eigendirections",
     "Eigenpairs",
     "Linearized",
+    "NTKOperator",
     "OutputProjections",
     "OutputProjector",
     "Projections",
