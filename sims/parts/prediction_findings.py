@@ -223,8 +223,8 @@ def _cross_entropy(arrays: Arrays, setting: int) -> Finding:
     ordered = ordered if np.isfinite(share) else ""
     text = (
         f"{network_name(arrays, setting)}, cross-entropy ({_seeds(arrays, setting)}): the dual "
-        f"flow in the {_kernel(arrays, setting)} misses the logits by a median of {train[0]:.1%} of "
-        f"their norm, accuracy by {accuracy:.3f} and recovery by {recovery:.3f} on average;"
+        f"flow in the {_kernel(arrays, setting)} misses the logits by a median of {train[0]:.1%} "
+        f"of their norm, accuracy by {accuracy:.3f} and recovery by {recovery:.3f} on average;"
         f"{ordered} here the kernel grows {growth:.2f}-fold (change {change:.2f}) and turns by a "
         f"1 − cosine of {turn:.4f}."
     )
@@ -281,8 +281,8 @@ def _generic(arrays: Arrays, setting: int) -> Finding:
     text = (
         f"Ranks are easy: {_GENERIC_NAMES[nearest]} of the inputs, its time fitted to the network "
         f"({network_name(arrays, setting)}), ranks the conditions by recovery with a correlation "
-        f"of {ranks[0]:.2f} (the network's own kernel, nothing fitted: {ranks[1]:.2f}). But it misses "
-        f"training outputs by {errors[nearest]:.1%} (own: {own:.1%}), accuracy by "
+        f"of {ranks[0]:.2f} (the network's own kernel, nothing fitted: {ranks[1]:.2f}). But it "
+        f"misses training outputs by {errors[nearest]:.1%} (own: {own:.1%}), accuracy by "
         f"{levels[0][0]:.3f} ({levels[1][0]:.3f}) and recovery by {levels[0][1]:.3f} "
         f"({levels[1][1]:.3f}). Another initialization of the same network differs by "
         f"{yardstick:.1%} in training outputs."
