@@ -18,9 +18,8 @@ from torch import Tensor, nn
 
 from theory import checks
 from theory.ntk.contraction import Mode, contract, shape_of
-from theory.ntk.engine import Engine, Group, cast_inputs, chosen_parameters, coupled_kernel
+from theory.ntk.engine import Engine, Group, chosen_parameters, coupled_kernel, ready_inputs
 from theory.ntk.factors import Factor
-from theory.ntk.function import check_inputs
 from theory.ntk.jacobian import OutputChoice, jacobian_contraction, output_choice
 
 Outputs = Literal["full", "trace", "diagonal", "pseudo"] | Sequence[int]
@@ -29,6 +28,7 @@ MEMORY = 1 << 30
 """Bytes that temporaries may take unless said otherwise."""
 
 
+@torch.inference_mode(mode=False)
 def empirical_ntk(
     model: nn.Module | Callable[[Any, Tensor], Tensor],
     x1: Tensor,
@@ -80,8 +80,7 @@ def empirical_ntk(
     budget = checks.count("memory", memory, minimum=1)
     if not isinstance(model, nn.Module):
         return _of_function(model, parameters, x1, x2, outputs, budget, by_layer, dtype, out)
-    rows = cast_inputs(check_inputs("x1", x1), dtype)
-    columns = None if x2 is None else cast_inputs(check_inputs("x2", x2, like=x1), dtype)
+    rows, columns = ready_inputs(model, x1, x2, dtype)
     names = chosen_parameters(model, parameters)
     if allow_train and any(module.training for module in model.modules()):
         if by_layer:
@@ -124,10 +123,10 @@ def kernel_matrix(kernel: Tensor) -> Tensor:
         tensor([[0., 1.],
                 [2., 3.]])
     """
-    if kernel.ndim == 2:
+    if isinstance(kernel, Tensor) and kernel.ndim == 2:
         return kernel
-    if kernel.ndim != 4 or kernel.shape[2] != kernel.shape[3]:
-        msg = f"kernel must have shape (N, M, K, K) or (N, M), got {tuple(kernel.shape)}"
+    if not isinstance(kernel, Tensor) or kernel.ndim != 4 or kernel.shape[2] != kernel.shape[3]:
+        msg = f"kernel must be a tensor of shape (N, M, K, K) or (N, M), got {_described(kernel)}"
         raise ValueError(msg)
     rows, columns, outputs, _ = kernel.shape
     return kernel.permute(2, 0, 3, 1).reshape(outputs * rows, outputs * columns)
@@ -177,6 +176,7 @@ class _Task:
                     tile = _tile(kernel, rows, part)
                     self._one(group, left, right, tile, own=own)
                     self._add_general(group, tile, self.x1[rows], None if own else columns[part])
+                    _refuse_infinite(tile)
                     if symmetric and not own:
                         _tile(kernel, part, rows).copy_(_turned(tile))
 
@@ -224,14 +224,19 @@ class _Task:
         each = size * (plan.seen + (2 * k + 3) * plan.made)
         square = size * k * k if self.engine.spread and self.mode == "full" else size
         strip = size * 2 * k * min(256, samples)
-        free = 0.75 * self.memory
-        # 2 n each + n^2 square + n strip = free
-        linear = 2 * each + strip
-        most = int((-linear + (linear**2 + 4 * square * free) ** 0.5) / (2 * square))
-        if most < 1:
-            needed = int((linear + square) / 0.75) + 1
-            msg = f"memory must be at least {needed} bytes for a block of one sample, got {self.memory}"
+
+        def needed(count: int, sides: int) -> int:
+            return count * (sides * each + strip) + count**2 * square
+
+        if needed(samples, 1 if self.x2 is None else 2) <= 0.75 * self.memory:
+            return samples
+        if (least := needed(1, 2)) > self.memory:
+            msg = f"memory must be at least {least} bytes for a block of one sample, got {self.memory}"
             raise ValueError(msg)
+        # needed(n, 2) = three quarters of the memory
+        linear = 2 * each + strip
+        root = (linear**2 + 3 * square * self.memory) ** 0.5
+        most = max(1, int((root - linear) / (2 * square)))
         return -(-samples // -(-samples // most))
 
 
@@ -261,6 +266,17 @@ def _turned(tile: Tensor) -> Tensor:
     return tile.permute(2, 3, 0, 1) if tile.ndim == 4 else tile.mT
 
 
+def _refuse_infinite(tile: Tensor) -> None:
+    """Raise ValueError if a gradient is not finite: then a whole row or column is not."""
+    edges = (tile[..., :1], tile[:, :1] if tile.ndim > 2 else tile[:1])
+    if not all(edge.isfinite().all() for edge in edges):
+        msg = (
+            "the kernel must be finite, got nan or inf: the gradient is infinite or overflows for "
+            "some sample. Move the inputs, or pass dtype=torch.float64"
+        )
+        raise ValueError(msg)
+
+
 def _target(out: Tensor | NDArray[Any], shape: tuple[int, ...], like: Tensor) -> Tensor:
     """``out`` as a tensor that shares its memory.
 
@@ -271,6 +287,9 @@ def _target(out: Tensor | NDArray[Any], shape: tuple[int, ...], like: Tensor) ->
         msg = "out must be writable, got a read-only array; open a memory map with mode 'r+'"
         raise ValueError(msg)
     target = torch.from_numpy(out) if isinstance(out, np.ndarray) else out
+    if not isinstance(target, Tensor):
+        msg = f"out must be a tensor or an array of shape {shape}, got {type(out).__name__}"
+        raise ValueError(msg)
     if tuple(target.shape) != shape or target.dtype != like.dtype or target.device != like.device:
         msg = (
             f"out must have shape {shape}, {like.dtype} on {like.device}, got "
@@ -278,6 +297,10 @@ def _target(out: Tensor | NDArray[Any], shape: tuple[int, ...], like: Tensor) ->
         )
         raise ValueError(msg)
     return target
+
+
+def _described(values: object) -> str:
+    return str(tuple(values.shape)) if isinstance(values, Tensor) else type(values).__name__
 
 
 def _kept(kernel: Tensor, out: Tensor | NDArray[Any] | None) -> Tensor:

@@ -15,12 +15,13 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from theory.ntk import capture
+from theory.ntk.calling import called
 from theory.ntk.contraction import contract, shape_of
 from theory.ntk.factors import Factor, joined
-from theory.ntk.jacobian import OutputChoice, output_choice
+from theory.ntk.function import check_inputs
+from theory.ntk.jacobian import OutputChoice, mirror, output_choice
 from theory.ntk.rules import rule_of
 
 Forward = Callable[[Tensor], Tensor]
@@ -81,6 +82,10 @@ class Engine:
         names: Parameters that are asked for.
         inputs: The first batch, to find out what there is to know.
         dtype: To compute in another precision than the model's.
+
+    Raises:
+        ValueError: If the model is in train mode, its weights or outputs are not finite, or its
+            outputs are not (N, K), are random or depend on other samples.
     """
 
     def __init__(
@@ -90,6 +95,7 @@ class Engine:
         self.dtype = dtype
         self.tensors = _cast(model, dtype)
         refuse_train(model)
+        _refuse_weights(model)
         modules = dict(model.named_modules())
         self.plan = _plan(self, modules, tuple(names), inputs)
         self.layers = {name: modules[name] for name in self.plan.layers}
@@ -120,7 +126,7 @@ class Engine:
         """Outputs of the model, in the precision asked for."""
         if self.tensors is None:
             return self.model(inputs)  # type: ignore[no-any-return]
-        return functional_call(self.model, self.tensors, (inputs,))  # type: ignore[no-any-return]
+        return called(self.model, self.tensors, inputs)  # type: ignore[no-any-return]
 
     def factors(self, inputs: Tensor, seeds: Tensor) -> dict[str, list[Factor]]:
         """Factors of each layer for a batch.
@@ -129,7 +135,7 @@ class Engine:
             ValueError: If an output is not finite.
         """
         passed = capture.forward(self, self.layers, inputs)
-        self.refuse_not_finite(passed.output, inputs)
+        self.refuse_not_finite(passed.output)
         batched = self.plan.batched and len(seeds) > 1
         found: dict[str, list[list[Factor]]] = {}
         for call, pulled in capture.cotangents(passed, seeds, batched=batched):
@@ -153,22 +159,17 @@ class Engine:
         chosen = {name: own.get(name, parameters[name]).detach() for name in names}
 
         def outputs(given: dict[str, Tensor], inputs: Tensor) -> Tensor:
-            return functional_call(self.model, {**own, **given}, (inputs,))  # type: ignore[no-any-return]
+            return called(self.model, {**own, **given}, inputs)  # type: ignore[no-any-return]
 
         return outputs, chosen
 
-    def refuse_not_finite(self, outputs: Tensor, inputs: Tensor) -> None:
-        """Raise ValueError, naming what is to blame, unless all outputs are finite."""
-        if outputs.isfinite().all():
-            return
-        bad = [name for name, each in self.model.named_parameters() if not each.isfinite().all()]
-        if bad:
-            msg = f"parameters of the model must be finite, got nan or inf in {', '.join(bad)}"
-        elif inputs.is_floating_point() and not inputs.isfinite().all():
-            msg = "inputs must be finite, got nan or inf"
-        else:
-            msg = "outputs of the model must be finite, got nan or inf for finite inputs"
-        raise ValueError(msg)
+    def refuse_not_finite(self, outputs: Tensor) -> None:
+        """Raise ValueError unless all outputs are finite; inputs and weights are."""
+        if not outputs.isfinite().all():
+            msg = (
+                "outputs of the model must be finite, got nan or inf for finite inputs and weights"
+            )
+            raise ValueError(msg)
 
 
 def chosen_parameters(model: nn.Module, parameters: Any) -> tuple[str, ...]:  # noqa: ANN401
@@ -217,8 +218,31 @@ def chosen_parameters(model: nn.Module, parameters: Any) -> tuple[str, ...]:  # 
     return tuple(dict.fromkeys(found))
 
 
-def cast_inputs(inputs: Tensor, dtype: torch.dtype | None) -> Tensor:
-    """Inputs in another precision, unless they are integers."""
+def ready_inputs(
+    model: nn.Module, x1: Tensor, x2: Tensor | None, dtype: torch.dtype | None
+) -> tuple[Tensor, Tensor | None]:
+    """Both batches, checked against each other and the model, in the precision asked for.
+
+    Raises:
+        ValueError: If they are no batches of finite numbers, of one kind and on the model's device.
+    """
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        msg = f"dtype must be a floating torch.dtype such as torch.float64, got {dtype!r}"
+        raise ValueError(msg)
+    held = next(model.parameters(), None)
+    for name, each in (("x1", x1), ("x2", x2)):
+        if held is not None and isinstance(each, Tensor) and each.device != held.device:
+            msg = f"{name} must be on the device of the model, {held.device}, got {each.device}"
+            raise ValueError(msg)
+    rows = _ready(check_inputs("x1", x1), dtype)
+    return rows, None if x2 is None else _ready(check_inputs("x2", x2, like=x1), dtype)
+
+
+def _ready(inputs: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """Inputs in another precision, unless they are integers; normal ones that autograd can keep."""
+    inputs = inputs.detach()
+    if inputs.is_inference():
+        inputs = inputs.clone()
     return inputs.to(dtype) if dtype is not None and inputs.is_floating_point() else inputs
 
 
@@ -235,6 +259,19 @@ def refuse_train(model: nn.Module) -> None:
                 "or pass allow_train=True for the kernel of these batches as they are"
             )
             raise ValueError(msg)
+
+
+def _refuse_weights(model: nn.Module) -> None:
+    """Raise ValueError, naming them, unless all parameters are finite."""
+    bad = [
+        name
+        for name, each in model.named_parameters()
+        if each.is_floating_point()
+        and not torch.linalg.vector_norm(each.detach(), ord=float("inf")).isfinite()
+    ]
+    if bad:
+        msg = f"parameters of the model must be finite, got nan or inf in {', '.join(bad)}"
+        raise ValueError(msg)
 
 
 def coupled_kernel(
@@ -260,6 +297,8 @@ def coupled_kernel(
         right, _ = _batch_jacobian(model, names, x2, outputs, dtype=dtype, memory=memory)
     equation = {"trace": "nip,mip->nm", "diagonal": "nip,mip->nmi"}
     kernel = torch.einsum(equation.get(choice.kind, "nip,mjp->nmij"), left, right)
+    if x2 is None:
+        mirror(kernel)
     return kernel[..., 0, 0] if choice.kind == "pseudo" else kernel
 
 
@@ -277,7 +316,7 @@ def _batch_jacobian(
     leaves = {name: held[name].detach().clone().requires_grad_() for name in names}
     buffers = {name: held[name].detach().clone() for name, _ in model.named_buffers()}
     with torch.enable_grad():
-        found = functional_call(model, {**held, **buffers, **leaves}, (inputs,))
+        found = called(model, {**held, **buffers, **leaves}, inputs)
         if found.ndim != 2 or len(found) != len(inputs):
             msg = f"the model must return shape (samples, outputs), got {tuple(found.shape)}"
             raise ValueError(msg)
@@ -353,7 +392,7 @@ def _found_out(
         for name, own in asked.items()
         if rule_of(modules[name]) is not None and own <= {"weight", "bias"}
     }
-    passed = _first(engine, {name: modules[name] for name in ruled}, probe)
+    passed = _first(engine, {name: modules[name] for name in ruled}, probe, tuple(inputs.shape))
     _refuse_coupled(engine, passed.output, probe)
     count = len(probe)
     calls: dict[str, list[capture.Call]] = {}
@@ -396,7 +435,9 @@ def _owned(modules: Mapping[str, nn.Module], names: tuple[str, ...]) -> dict[str
     return {name: frozenset(own) for name, own in found.items()}
 
 
-def _first(engine: Engine, layers: Mapping[str, nn.Module], probe: Tensor) -> capture.Pass:
+def _first(
+    engine: Engine, layers: Mapping[str, nn.Module], probe: Tensor, shape: tuple[int, ...]
+) -> capture.Pass:
     """The first pass, which says whether the model can be called at all.
 
     Raises:
@@ -406,8 +447,8 @@ def _first(engine: Engine, layers: Mapping[str, nn.Module], probe: Tensor) -> ca
         passed = capture.forward(engine, layers, probe)
     except (RuntimeError, TypeError, IndexError) as error:
         msg = (
-            f"the model must take inputs of shape {tuple(probe.shape)}, {probe.dtype} on "
-            f"{probe.device}, but raised {type(error).__name__}: {error}"
+            f"the model must take inputs of shape {shape}, {probe.dtype} on {probe.device}, but "
+            f"raised {type(error).__name__}: {error}"
         )
         raise ValueError(msg) from error
     output = passed.output
@@ -418,7 +459,7 @@ def _first(engine: Engine, layers: Mapping[str, nn.Module], probe: Tensor) -> ca
     if output.shape[1] == 0 or not output.is_floating_point():
         msg = f"outputs must be real numbers, one or more, got {output.shape[1]} of {output.dtype}"
         raise ValueError(msg)
-    engine.refuse_not_finite(output, probe)
+    engine.refuse_not_finite(output)
     return passed
 
 
@@ -492,10 +533,14 @@ def _squares(
     leaves = {name: each.clone().requires_grad_() for name, each in chosen.items()}
     if not leaves:
         return {}
-    with torch.enable_grad():
-        found = torch.autograd.grad(
-            outputs(leaves, probe), list(leaves.values()), vector, allow_unused=True
-        )
+    try:
+        with torch.enable_grad():
+            found = torch.autograd.grad(
+                outputs(leaves, probe), list(leaves.values()), vector, allow_unused=True
+            )
+    except RuntimeError as error:
+        msg = f"the model must be differentiable by its parameters, but autograd says: {error}"
+        raise ValueError(msg) from error
     return {
         name: 0.0 if each is None else float(each.double().square().sum())
         for name, each in zip(leaves, found, strict=True)

@@ -18,9 +18,8 @@ from torch.func import functional_call
 
 from theory import checks
 from theory.ntk import capture
-from theory.ntk.engine import Engine, chosen_parameters
+from theory.ntk.engine import Engine, chosen_parameters, ready_inputs
 from theory.ntk.factors import Patched
-from theory.ntk.function import check_inputs
 from theory.ntk.jacobian import jacobian_contraction
 
 if TYPE_CHECKING:
@@ -61,6 +60,7 @@ class NTKOperator:
         ((2, 2), tensor([6., 2.]))
     """
 
+    @torch.inference_mode(mode=False)
     def __init__(
         self,
         model: nn.Module,
@@ -71,8 +71,7 @@ class NTKOperator:
         memory: int = MEMORY,
     ) -> None:
         self._memory = checks.count("memory", memory, minimum=1)
-        rows = check_inputs("x", x)
-        columns = None if x2 is None else check_inputs("x2", x2, like=rows)
+        rows, columns = ready_inputs(model, x, x2, None)
         names = chosen_parameters(model, parameters)
         self._engine = Engine(model, names, rows, None)
         self._outputs = self._engine.plan.outputs
@@ -167,7 +166,7 @@ class NTKOperator:
 
 def _product(source: "_Side", target: "_Side", vectors: Tensor) -> Tensor:
     """J' (J^T V), for a few columns at a time."""
-    with torch.no_grad():
+    with torch.inference_mode(mode=False), torch.no_grad():
         parts = [
             target.forward(source.pullback(part.reshape(len(source.x), -1, part.shape[1])))
             for part in vectors.detach().split(_COLUMNS, dim=1)
@@ -239,7 +238,7 @@ class _Side:
     def _uses(self, x: Tensor) -> list[_Use]:
         engine = self.engine
         passed = capture.forward(engine, engine.layers, x)
-        engine.refuse_not_finite(passed.output, x)
+        engine.refuse_not_finite(passed.output)
         identity = torch.eye(engine.plan.outputs, dtype=engine.like.dtype, device=x.device)
         pulled = capture.cotangents(passed, identity, batched=engine.plan.batched)
         return [
@@ -315,7 +314,7 @@ class _Side:
     def _pull_again(self, part: slice, vectors: Tensor, found: Weights) -> None:
         """`pullback` by another pass through the network."""
         passed = capture.forward(self.engine, self.engine.layers, self.x[part])
-        self.engine.refuse_not_finite(passed.output, self.x[part])
+        self.engine.refuse_not_finite(passed.output)
         pulled = [_pulled(passed, vector) for vector in vectors.unbind(-1)]
         for call, *columns in zip(passed.calls, *pulled, strict=True):
             if columns[0] is not None:
@@ -376,6 +375,8 @@ class _Side:
             ]
             return torch.stack(found, dim=-1)
         except RuntimeError:  # some operation has no second derivative: gradients one by one
+            with torch.enable_grad():
+                entries = output.flatten().unbind()
             rows = [
                 sum(
                     (weights[name] * gradient).flatten(1).sum(1)
@@ -383,7 +384,7 @@ class _Side:
                         leaves, torch.autograd.grad(each, held, retain_graph=True), strict=True
                     )
                 )
-                for each in output.flatten()
+                for each in entries
             ]
             return torch.stack(rows).view(*output.shape, -1)
 

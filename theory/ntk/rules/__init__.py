@@ -8,6 +8,7 @@ goes the general way (`theory.ntk.jacobian`).
 from typing import Protocol
 
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from theory.ntk.factors import Factor
 from theory.ntk.rules import convolution, dense, embedding, normalization
@@ -59,6 +60,8 @@ RULES: dict[type[nn.Module], Rule] = {
 
 def rule_of(module: nn.Module) -> Rule | None:
     """The rule of a module, or None if it has to go the general way."""
+    if is_parametrized(module):
+        return None
     for kind, rule in RULES.items():
         if isinstance(module, kind) and type(module).forward is kind.forward:
             return rule if rule.applies(module) else None

@@ -1,0 +1,35 @@
+"""A network called with other tensors in the place of its own."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+from torch.func import functional_call
+
+
+def called(model: nn.Module, tensors: Mapping[str, Tensor], inputs: Tensor) -> Any:  # noqa: ANN401
+    """``model(inputs)`` with some parameters and buffers replaced, shared ones wherever they are.
+
+    `torch.func.functional_call` with its own treatment of shared parameters leaves another tensor
+    behind in a module that stands in two places; here each module is replaced in once.
+
+    Args:
+        model: The network.
+        tensors: By name, one name for each shared parameter.
+        inputs: Its only argument.
+
+    Example:
+        >>> import torch
+        >>> layer = nn.Linear(1, 1, bias=False)
+        >>> called(nn.Sequential(layer, layer), {"0.weight": torch.tensor([[3.0]])}, torch.ones(1))
+        tensor([9.])
+    """
+    held = dict(model.named_parameters()) | dict(model.named_buffers())
+    by_tensor = {id(held[name]): each for name, each in tensors.items()}
+    everywhere = {
+        f"{place}.{name}" if place else name: by_tensor[id(own)]
+        for place, module in model.named_modules()
+        for name, own in (*module._parameters.items(), *module._buffers.items())  # noqa: SLF001
+        if own is not None and id(own) in by_tensor
+    }
+    return functional_call(model, everywhere, (inputs,), tie_weights=False)
