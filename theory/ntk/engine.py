@@ -506,7 +506,7 @@ def _checked(engine: Engine, plan: Plan, passed: capture.Pass, probe: Tensor) ->
             wrong.add(name)
     kept = {name: own for name, own in plan.layers.items() if name not in wrong}
     moved = [_full_name(name, own) for name in sorted(wrong) for own in sorted(plan.layers[name])]
-    general = [name for name in (*plan.general, *moved) if squares[name] > 0]
+    general = [name for name in (*plan.general, *moved) if squares[name] != 0]
     return replace(plan, layers=kept, general=tuple(general), shared=plan.shared & kept.keys())
 
 
