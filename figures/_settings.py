@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from figures import style
 from sims.results import Result
 
-MODELS = {"random_features": "random features", "mlp": "MLP"}
+MODELS = {"random_features": "random features", "mlp": "MLP", "cnn": "CNN"}
 OPTIMIZERS = {"adam": "Adam", "sgd": "SGD"}
 
 
@@ -31,6 +32,24 @@ def full(result: Result, setting: int) -> str:
     model = MODELS[str(result.array("model")[setting])]
     known = f", fits {fits:.0%}" if np.isfinite(fits) else ""  # no sample has its right label
     return f"{model}{known}\n{short(result, setting)}"
+
+
+def layer_rows(result: Result) -> list[int]:
+    """Rows of the later layers: network by network, layer by layer, then by setting."""
+    if "layer_setting" not in result.arrays:
+        return []
+    setting, number = result.array("layer_setting"), result.array("layer_number")
+    known = models(result)
+    of = np.array([known.index(str(result.array("model")[each])) for each in setting])
+    return [int(row) for row in np.lexsort((setting, number, of))]
+
+
+def nothing(axes: style.Panels, words: str) -> None:
+    """Words in place of panels."""
+    panels = np.ravel(axes)
+    for panel in panels:
+        panel.set_axis_off()
+    panels[0].figure.text(0.5, 0.5, words, ha="center", va="center")
 
 
 def paths_alike(result: Result, setting: int) -> bool:

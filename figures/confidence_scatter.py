@@ -61,6 +61,7 @@ def draw(result: Result, axes: style.Panels) -> None:
                 style.note(
                     panel, f"slope where unsure\n{mean:.2f} ({least:.2f} to {most:.2f})",
                     at=(0.97, 0.04), ha="right", va="bottom", color=style.INK,
+                    bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1},
                 )  # fmt: skip
             panel.set_title(f"{_settings.MODELS[model]}, {'training' if side == 0 else 'test'}")
     for panel in panels[-1]:

@@ -55,6 +55,8 @@ def draw(result: Result, axes: style.Panels) -> None:
             slope = f"slope {style.signed(mean)}\n{style.signed(low)} to {style.signed(high)}"
             if np.isfinite(mean):
                 style.note(panel, slope, at=(0, 1.04), va="bottom")
+            low, high = panel.get_ylim()
+            panel.set_ylim(min(low, 0.48), max(high, 1.05))  # two ticks at least
             style.powers(panel.yaxis)
         row[0].set_ylabel(f"{_settings.MODELS[model]}\nstudent / teacher")
     panels[0, 0].figure.supxlabel("eigenvalue of the direction", fontsize=8.5)

@@ -34,7 +34,7 @@ SHOWN = (
 def draw(result: Result, axes: style.Panels) -> None:
     """One panel for each split that has samples; words where there is nothing to draw."""
     if "kept_accuracy" not in result.arrays:
-        _nothing(axes)
+        _settings.nothing(axes, "No random features were trained.")
         return
     counts, accuracy = result.array("kept_counts")[:-1], result.array("kept_accuracy")
     for panel, (name, title) in zip(axes, SHOWN, strict=True):
@@ -62,9 +62,3 @@ def _no_samples(panel: Axes) -> None:
     """A title, and words in place of axes."""
     panel.set_axis_off()
     panel.text(0.5, 0.5, "no such samples", ha="center", va="center", transform=panel.transAxes)
-
-
-def _nothing(axes: style.Panels) -> None:
-    for panel in axes:
-        panel.set_axis_off()
-    axes[0].figure.text(0.5, 0.5, "No random features were trained.", ha="center", va="center")

@@ -114,18 +114,9 @@ def _layers(model: str, setting: int, arrays: Arrays) -> list[Finding]:
     for row in np.flatnonzero(own == setting):
         same = (arrays["model"][own] == model) & (arrays["layer_name"] == arrays["layer_name"][row])
         others = [int(each) for each in np.flatnonzero(same) if each != row]
-        name = layer_title(arrays, int(row))
-        found.append(_layer(f"{_NAMES[model]}, {name}", int(row), others, of))
+        name = f"{_NAMES[model]}, {arrays['layer_title'][row]}"
+        found.append(_layer(name, int(row), others, of))
     return [finding for finding in found if finding is not None]
-
-
-def layer_title(arrays: Arrays, row: int) -> str:
-    """What a later layer is called: ``"hidden layer 2"``, ``"convolution 3"``, ``"last layer"``."""
-    if arrays["layer_output"][row]:
-        return "last layer"
-    model = arrays["model"][arrays["layer_setting"][row]]
-    kind = "convolution" if model == "cnn" else "hidden layer"
-    return f"{kind} {arrays['layer_number'][row]}"
 
 
 def _layer(name: str, row: int, others: list[int], of: Arrays) -> Finding | None:
@@ -136,12 +127,12 @@ def _layer(name: str, row: int, others: list[int], of: Arrays) -> Finding | None
     null = _difference(of, row, "null", "s1_share")
     soft = _difference(of, row, "soft", "s4_slope")
     flow = float(of["flow_interval"][0, row, _statistic(of, "s1_share")])
-    known = bool(np.isfinite(null).all())
+    verdict, holds = _verdict(low, high, null)
     parts = [
         f"{name}, along the directions of what it sees in the final teacher: the student lags "
         f"along the lower direction in {share:.0%} of the pairs (95 % interval {low:.0%} to "
         f"{high:.0%}; exact flow on the same inputs {flow:.0%}){_raw(of, row, share)}; "
-        f"{_against_null(of, row, null)}: {_verdict(null)}."
+        f"{_against_null(of, row, null)}: {verdict}."
         f"{_in_the_end(_student(of, row, 's4_slope'))}"
     ]
     if np.isfinite(soft).all():
@@ -151,19 +142,18 @@ def _layer(name: str, row: int, others: list[int], of: Arrays) -> Finding | None
         )
     if others:
         parts.append(_elsewhere(others, of))
-    text = " ".join(parts)
-    holds = bool(null[1] > 0) if known else None
-    return Finding(text, holds=holds, value=share, low=low, high=high)
+    return Finding(" ".join(parts), holds=holds, value=share, low=low, high=high)
 
 
-def _verdict(null: NDArray[np.float64]) -> str:
+def _verdict(low: float, high: float, null: NDArray[np.float64]) -> tuple[str, bool | None]:
+    """Does the claim show: a lag in more than half of the pairs, and in more than by chance?"""
     if not np.isfinite(null).all():
-        return "without it nothing is claimed"
-    if null[1] > 0:
-        return "the paper's claim shows here"
-    if null[2] < 0:
-        return "the opposite of the paper's claim shows here"
-    return "the paper's claim does not show here"
+        return "without it nothing is claimed", None
+    if low > 0.5 and null[1] > 0:
+        return "the paper's claim shows here", True
+    if high < 0.5 and null[2] < 0:
+        return "the opposite of the paper's claim shows here", False
+    return "the paper's claim does not show here", False
 
 
 def _elsewhere(others: list[int], of: Arrays) -> str:

@@ -57,8 +57,8 @@ def values(settings: Sequence[Case], measured: Measured) -> dict[str, NDArray[An
 def later(settings: Sequence[Case], measured: Measured) -> dict[str, NDArray[Any]]:
     """The same of every layer after the first, L rows: settings that have some, layer by layer.
 
-    ``layer_setting`` (L,): its place among the settings; ``layer_name`` (L,); ``layer_number``
-    (L,), from 2; ``layer_output`` (L,): whether it is the last; ``layer_values``,
+    ``layer_setting`` (L,): its place among the settings; ``layer_name`` (L,) in the network;
+    ``layer_number`` (L,), from 2; ``layer_title`` (L,): in words; ``layer_values``,
     ``layer_values_interval``, ``layer_difference``, ``layer_raw_share``,
     ``layer_raw_share_interval``, ``layer_null_share``, ``layer_flow``, ``layer_flow_interval``,
     ``layer_eigenvalues``, ``layer_final_log_ratio`` as of the first layer, with L for M; of seed 0
@@ -80,7 +80,7 @@ def later(settings: Sequence[Case], measured: Measured) -> dict[str, NDArray[Any
                 "setting": setting,
                 "name": name,
                 "number": place + 2,
-                "output": place == len(names) - 1,
+                "title": _title(case.model, place + 2, last=place == len(names) - 1),
                 "values": [_spread(each, columns, size) for each in of["statistics"]],
                 "raw_share": [_spread(each, columns, size) for each in of["raw_share"]],
                 "null_share": [_spread(each, members, size + 1) for each in of["null_share"]],
@@ -168,6 +168,17 @@ def pictures(model: str, seeds: Sequence[Mapping[str, NDArray[Any]]]) -> dict[st
         arrays["kept_by_seed"] = by_seed
         arrays["kept_accuracy"] = over_seeds(by_seed[None])[:, 0]
     return arrays
+
+
+def _title(model: str, number: int, *, last: bool) -> str:
+    """A later layer in words.
+
+    >>> _title("cnn", 3, last=False), _title("mlp", 3, last=True)
+    ('convolution 3', 'last layer')
+    """
+    if last:
+        return "last layer"
+    return f"{'convolution' if model == 'cnn' else 'hidden layer'} {number}"
 
 
 def _columns(case: Case) -> tuple[list[int], list[int]]:

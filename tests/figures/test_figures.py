@@ -113,6 +113,9 @@ def test_text_stays_inside_the_figure(name, drawn):
 OTHER_SETTINGS = (
     ("eigenspace", {"models": ("mlp",), "sgd_length": 0}),
     ("eigenspace", {"lengths": (1, 5, 25), "pairs": 1}),
+    ("eigenspace", {"models": ("random_features", "mlp", "cnn"), "cnn_sgd_length": 3}),
+    ("eigenspace", {"models": ("cnn", "mlp"), "cnn_lengths": (1, 3), "pairs": 8}),
+    ("eigenspace", {"models": ("random_features",)}),
     ("flow_trajectories", {"features": ("inputs",), "directions": 2, "other": 3}),
     ("flow_trajectories", {"teacher_progress": 0.05, "student_progress": 10.0}),
     ("does_it_pay", {"decays": (0.0,)}),

@@ -299,6 +299,16 @@ def test_the_config_is_plain_data():
         ({"sgd_length": -1}, "sgd_length must be an integer >= 0"),
         ({"pairs": 0}, "pairs must be an integer >= 1"),
         ({"lengths": (0,)}, "lengths must be an integer >= 1"),
+        ({"cnn_lengths": (1, 0)}, "cnn_lengths must be an integer >= 1"),
+        ({"cnn_lengths": ()}, "cnn_lengths must be a tuple, not empty"),
+        ({"cnn_data": "svhn"}, "cnn_data must be one of 'digits', .*got 'svhn'"),
+        ({"cnn_samples": 1}, "cnn_samples must be an integer >= 2"),
+        ({"channels": 0}, "channels must be an integer >= 1"),
+        ({"cnn_depth": 0}, "cnn_depth must be an integer >= 1"),
+        ({"kernel": 0}, "kernel must be an integer >= 1"),
+        ({"cnn_rate": -1.0}, "cnn_rate must be > 0"),
+        ({"patches": 1}, "patches must be an integer >= 2"),
+        ({"device": "tpu"}, "device must be one of 'auto', 'cpu', 'cuda', got 'tpu'"),
         ({"records": 1}, "records must be an integer >= 2"),
     ],
 )
@@ -318,6 +328,11 @@ def test_every_field_is_checked():
     [
         ({"data": "mnist"}, "mnist is read from a folder .* --data-root or STILLROOM_DATA"),
         ({"samples": 1443}, "samples must be at most the 1442 that digits has, got 1443"),
+        (
+            {"models": ("cnn",), "cnn_samples": 1443},
+            "cnn_samples must be at most the 1442 that digits has, got 1443",
+        ),
+        ({"models": ("cnn",), "cnn_data": "cifar10"}, "cifar10 is read from a folder"),
     ],
 )
 def test_data_are_opened_before_any_network_is_trained(change, message, monkeypatch):
@@ -401,6 +416,8 @@ def test_real_images(data_root, name):
         {"samples": 2},
         {"samples": 3},
         {"samples": 5, "features": 4},
+        {"models": ("cnn",), "cnn_samples": 2, "channels": 1, "cnn_depth": 1},
+        {"models": ("cnn", "mlp"), "depth": 0, "cnn_lengths": (2, 1), "cnn_sgd_length": 1},
     ],
     ids=str,
 )
