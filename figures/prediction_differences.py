@@ -54,9 +54,9 @@ def CAPTION(result: Result) -> str:
         parts.append(f"{_predictions.named(result, setting)}: R² {r2:.2f}, slope {slope:.2f}")
     text = (
         "Difference of nine methods from plain labels at the same step, means over seeds with 95 % "
-        "intervals; the dashed diagonal is a perfect prediction. Only the kernel between all "
-        "outputs gets the size of the differences right: the mean over outputs exaggerates them "
-        f"where the network is narrow. Recovery ({'; '.join(parts)})."
+        "intervals; the dashed diagonal is a perfect prediction. The mean over outputs "
+        "(trace kernel) orders methods, too, but gets the size of their differences wrong where "
+        f"the network is narrow. Recovery ({'; '.join(parts)})."
     )
     return text.replace("-", "−") if "slope -" in text or "R² -" in text else text
 

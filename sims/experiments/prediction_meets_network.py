@@ -56,8 +56,6 @@ class Config:
     """Of the networks: "ntk", "standard" or both."""
     cross_entropy: tuple[int, ...] = (64,)
     """Widths that are trained by the cross-entropy, too, in the first parametrization."""
-    cross_entropy_full: bool = False
-    """Whether these are predicted with the full kernel where there is one, or the trace kernel."""
     scales: tuple[float, ...] = (8.0, 0.4, 0.2)
     """Factors of the outputs, beside 1, of the first network."""
     samples: int = 500
@@ -134,7 +132,7 @@ class Config:
         """Ten seeds of everything, about 40 minutes on two cores. No paper has this experiment."""
         return cls(
             seeds=(10, 10), full=(64, 512), parametrizations=PARAMETRIZATIONS,
-            cross_entropy=(64, 512), cross_entropy_full=True, scales=(8.0, 0.4, 0.2, 0.1),
+            cross_entropy=(64, 512), scales=(8.0, 0.4, 0.2, 0.1),
         )  # fmt: skip
 
     @classmethod
@@ -191,7 +189,6 @@ def _case(config: Config, kind: str, width: int, seed: int) -> Case:
     first = (kind, width) == (config.parametrizations[0], config.widths[0])
     kinds = ("full", "trace") if width in config.full else ("trace",)
     crossed = width in config.cross_entropy and kind == config.parametrizations[0]
-    by = kinds if config.cross_entropy_full else ("trace",)
     return Case(
         seed=seed,
         width=width,
@@ -204,14 +201,14 @@ def _case(config: Config, kind: str, width: int, seed: int) -> Case:
         reads=config.reads,
         kinds=kinds,
         scales=(1.0, *(scale for scale in config.scales if scale != 1.0)) if first else (1.0,),
-        cross_entropy=by if crossed else (),
+        cross_entropy=crossed,
         edges=EDGES,
     )
 
 
 def _cost(case: Case) -> float:
     """Multiplications, roughly."""
-    runs = len(case.scales) + bool(case.cross_entropy)
+    runs = len(case.scales) + case.cross_entropy
     training = 10 * runs * case.steps * case.samples * 3 * case.width * (case.width + 74)
     return training + 20 * (case.samples * CLASSES) ** 3 * ("full" in case.kinds)
 

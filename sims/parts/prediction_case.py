@@ -64,8 +64,8 @@ class Case:
     """Kernels of the network to predict with; progress is read in the eigenbasis of the first."""
     scales: tuple[float, ...]
     """Factors of the outputs; the first, 1, is the one with all comparisons."""
-    cross_entropy: tuple[str, ...]
-    """Kernels to predict training by the cross-entropy with; none for no such training."""
+    cross_entropy: bool
+    """Whether to train and predict by the cross-entropy, too."""
     edges: tuple[float, ...]
     """Edges of the groups of eigendirections, descending, in units of the largest eigenvalue."""
 
@@ -91,8 +91,7 @@ class _Bench:
         rows = choose_rows(codes, case.samples + case.test_samples, rng, how="random")
         clean, tests = codes[rows[: case.samples]], codes[rows[case.samples :]]
         noisy = flip_labels(clean, case.noise, CLASSES, rng)
-        pixels = torch.from_numpy(data.X[rows].astype(np.float32))
-        inputs = pixels[: case.samples], pixels[case.samples :]
+        inputs = _centered(data.X[rows[: case.samples]], data.X[rows[case.samples :]])
         flipped = torch.from_numpy(np.flatnonzero(noisy != clean))
         truth = Truth(torch.from_numpy(clean), torch.from_numpy(tests), flipped)
         labels = torch.eye(CLASSES)[torch.from_numpy(noisy)]
@@ -156,6 +155,19 @@ class _Bench:
 
     def scored(self, outputs: Pair, *, cross_entropy: bool) -> Array:
         return quantities(*outputs, self.truth, cross_entropy=cross_entropy)
+
+
+def _centered(train: Array, test: Array) -> Pair:
+    """Pixels less their means over the training samples, in units of their standard deviation.
+
+    Without this the mean image is the top eigendirection by far, all others are slow beside it,
+    and no training of this length comes to memorize a flipped label.
+    """
+    mean = train.mean(axis=0)
+    spread = float(np.sqrt(np.square(train - mean).mean())) or 1.0
+    return tuple(  # type: ignore[return-value]  # two of them
+        torch.from_numpy(((each - mean) / spread).astype(np.float32)) for each in (train, test)
+    )
 
 
 def sizes(case: Case) -> tuple[int, ...]:
@@ -238,7 +250,7 @@ def _compared(
 
 def _cross_entropy(bench: _Bench) -> dict[str, NDArray[Any]]:
     outputs, weights = bench.trained(1.0, cross_entropy=True)
-    predicted = {kind: bench.linearized(kind) for kind in bench.case.cross_entropy}
+    predicted = {kind: bench.linearized(kind) for kind in bench.case.kinds}
     arrays = _compared(bench, outputs, predicted, "cross_entropy")
     return arrays | {"cross_entropy_movement": _movements(bench, weights)}
 

@@ -269,7 +269,7 @@ def test_smoke_finds_what_it_must(smoke):
     error = arrays["error"][0, :, 0, 0]
     assert np.isfinite(error).all()
     assert error[squared.index("full")] < 0.6 * error[squared.index("trace")]
-    assert np.isfinite(arrays["error"][1, squared.index("trace")][:, 0]).all()
+    assert np.isfinite(arrays["error"][1, :2, :, 0]).all()
     # the smaller the outputs, the farther the kernel turns and the more is missed
     assert arrays["scale_movement"][1, 1] > 3 * arrays["scale_movement"][0, 1]
     assert arrays["scale_error"][1, 0, 0] > 1.5 * arrays["scale_error"][0, 0, 0]
@@ -309,6 +309,7 @@ def test_trace_kernels_alone_and_a_single_seed():
 
 def test_findings_hold_where_numbers_do(smoke):
     arrays = dict(smoke.arrays) | {"training_samples": np.array(500)}
+    arrays["setting_seeds"] = arrays["setting_seeds"] + 2
     arrays["error"] = arrays["error"] * 0
     arrays["table"] = arrays["table"] * 0
     assert findings(arrays)[0].holds is True
