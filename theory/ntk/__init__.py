@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from theory.ntk.dynamics import KernelFlow, Trained, trained_outputs
     from theory.ntk.eigen import Eigenpairs, alignment, effective_rank, top_eigenpairs
     from theory.ntk.empirical import empirical_ntk, kernel_matrix
     from theory.ntk.jacobian import jacobian_contraction
@@ -30,12 +31,14 @@ if TYPE_CHECKING:
 __all__ = [
     "Eigendirections",
     "Eigenpairs",
+    "KernelFlow",
     "Linearized",
     "NTKOperator",
     "OutputProjections",
     "OutputProjector",
     "Projections",
     "Projector",
+    "Trained",
     "alignment",
     "effective_rank",
     "eigendirections",
@@ -46,9 +49,11 @@ __all__ = [
     "patches",
     "representations",
     "top_eigenpairs",
+    "trained_outputs",
 ]
 
 _NAMES = {
+    "dynamics": ("KernelFlow", "Trained", "trained_outputs"),
     "operator": ("NTKOperator",),
     "eigen": ("Eigenpairs", "alignment", "effective_rank", "top_eigenpairs"),
     "empirical": ("empirical_ntk", "kernel_matrix"),
