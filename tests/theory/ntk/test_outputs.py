@@ -226,6 +226,31 @@ def test_three_lines_in_a_loop_on_a_real_network():
     assert all(p.grad is None for p in model.parameters())
 
 
+def test_kernels_and_eigenpairs_of_a_model_are_read_alike():
+    """The full kernel, its matrix, and the eigenpairs of the model with their own numbering."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3)).double()
+    x = torch.randn(5, 4, dtype=torch.float64)
+    kernel = theory.ntk.empirical_ntk(model, x)
+    pairs = theory.ntk.top_eigenpairs(model, x, 6)
+    targets = torch.randn(5, 3, dtype=torch.float64)
+    found = []
+    for given_kernel in (kernel, theory.ntk.kernel_matrix(kernel), pairs):
+        projector = OutputProjector(given_kernel, targets, inputs=x)
+        projector.record(model)
+        found.append(projector.result())
+    for other in found[1:]:
+        np.testing.assert_allclose(other.eigenvalues[:6], found[0].eigenvalues[:6], rtol=1e-6)
+        for name in ("outputs", "residuals"):
+            got, want = (np.abs(getattr(each, name)[0, :6]) for each in (other, found[0]))
+            np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-8)
+    assert found[2].residuals_explained[0] < 1
+    trace = theory.ntk.empirical_ntk(model, x, outputs="trace")
+    projector = OutputProjector(trace, targets, inputs=x)
+    projector.record(model)
+    assert projector.result().residuals.shape == (1, 5, 3)
+
+
 def test_projecting_in_blocks_changes_nothing(monkeypatch):
     matrix, y, rate, history = linear_run()
     want = record_all(OutputProjector(matrix, y, rate=rate), history)

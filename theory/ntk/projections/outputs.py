@@ -126,7 +126,9 @@ class OutputProjector:
             :math:`\frac{c}{2} \|f - y\|^2`: :math:`\eta / N` for half the mean over samples,
             :math:`2 \eta / (N K)` for ``nn.MSELoss``. Without it nothing is predicted.
         numbering: Of N K rows, in a matrix or in eigenvectors: ``"outputs"`` (i N + n, as in
-            `kernel_matrix`) or ``"samples"`` (n K + i, as in `NTKOperator`).
+            `kernel_matrix`) or ``"samples"`` (n K + i, as in `NTKOperator`). By default eigenpairs
+            that know of several outputs, as those of `top_eigenpairs` of a model do, go by samples,
+            everything else by outputs.
         summed: Whether an (N, N) kernel is the sum over the K outputs, as ``outputs="trace"``
             gives: each output then decays by a K-th of its eigenvalues. False for a kernel that
             moves every output as it stands.
@@ -155,10 +157,12 @@ class OutputProjector:
         *,
         inputs: Tensor | None = None,
         rate: float | None = None,
-        numbering: str = "outputs",
+        numbering: str | None = None,
         summed: bool = True,
         gap: float = GAP,
     ) -> None:
+        if numbering is None:
+            numbering = "samples" if getattr(kernel, "outputs", 1) > 1 else "outputs"
         checks.choice("numbering", numbering, ("outputs", "samples"))
         self._summed = checks.flag("summed", summed)
         self._gap = checks.fraction("gap", gap)
