@@ -2,7 +2,7 @@
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from figures import _predictions, style
 from sims.results import Result
@@ -103,5 +103,6 @@ def _path(result: Result, setting: int, panel: Axes, quantity: str) -> None:
         panel.plot(reads, said, **style.theory(role))
         panel.plot(x, rows[:, 0], **style.measured(role))
     panel.set(xscale="log", xlabel="steps")
+    panel.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     style.plain_log(panel.xaxis)
