@@ -17,6 +17,8 @@ from theory.ntk.factors import Factor, Outer, Patched, Rows
 Mode = Literal["full", "trace", "diagonal"]
 _ROWS = 256
 """Rows of a block that are worked on at a time."""
+_SMALL = 1 << 16
+"""Numbers in a block that is computed at once."""
 _WIDE = 64
 """Cotangents of fewer columns are put side by side before they are multiplied."""
 
@@ -112,6 +114,9 @@ def _full(
 ) -> None:
     """All pairs of outputs, a few rows of one output at a time."""
     outputs, samples, _, columns = out.shape
+    if out.numel() <= _SMALL:
+        _full_at_once(terms, constants, heavy, out, symmetric=symmetric)
+        return
     size = min(_ROWS, samples) * outputs * columns
     total, product = out.new_empty(size), out.new_empty(size if len(terms) > 1 else 0)
     for i in range(outputs):
@@ -140,6 +145,32 @@ def _full(
                 out[i, rows, i, rows] = own.triu() + own.triu(1).mT
                 out[i, rows.stop :, i, rows] = head[:, count:].mT
                 out[i + 1 :, :, i, rows] = tail.permute(1, 2, 0)
+
+
+def _full_at_once(
+    terms: list[_Term],
+    constants: list[_Constant],
+    heavy: Tensor | None,
+    out: Tensor,
+    *,
+    symmetric: bool,
+) -> None:
+    """The same with the fewest operations, for blocks so small that only their number counts."""
+    total = out.new_zeros(out.shape)
+    for term in terms:
+        product = (term.left.flatten(0, 1) @ term.right.flatten(0, 1).mT).view(out.shape)
+        if term.scale is not None:
+            product *= term.scale[None, :, None]
+        total += product
+    for constant in constants:
+        weights = out.new_tensor(constant.weights)
+        total += weights[:, None, :, None] * constant.scale[None, :, None]
+    if heavy is not None:
+        total += heavy.permute(1, 0, 3, 2)
+    if symmetric:
+        matrix = total.view(len(out) * out.shape[1], -1)
+        total = (matrix.triu() + matrix.triu(1).mT).view(out.shape)
+    out.copy_(total)
 
 
 def _strip(

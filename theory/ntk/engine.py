@@ -99,8 +99,7 @@ class Engine:
         modules = dict(model.named_modules())
         self.plan = _plan(self, modules, tuple(names), inputs)
         self.layers = {name: modules[name] for name in self.plan.layers}
-        first = next(iter((self.tensors or dict(model.named_parameters())).values()))
-        self.like = torch.empty(0, dtype=self.plan.dtype, device=first.device)
+        self.like = torch.empty(0, dtype=self.plan.dtype, device=inputs.device)
         """Any tensor of the type and on the device of the outputs."""
 
     @property
@@ -249,7 +248,7 @@ def _ready(inputs: Tensor, dtype: torch.dtype | None) -> Tensor:
 def refuse_train(model: nn.Module) -> None:
     """Raise ValueError for active dropout, or batch normalization by batch statistics."""
     for name, module in model.named_modules():
-        if not module.training:
+        if not module.training or not isinstance(module, _DROPOUT + _BATCH):
             continue
         rate = getattr(module, "p", 0.0) if isinstance(module, _DROPOUT) else 0.0
         if isinstance(module, _BATCH) or rate > 0:
@@ -263,13 +262,13 @@ def refuse_train(model: nn.Module) -> None:
 
 def _refuse_weights(model: nn.Module) -> None:
     """Raise ValueError, naming them, unless all parameters are finite."""
-    bad = [
-        name
+    sizes = {
+        name: torch.linalg.vector_norm(each.detach(), ord=float("inf"))
         for name, each in model.named_parameters()
         if each.is_floating_point()
-        and not torch.linalg.vector_norm(each.detach(), ord=float("inf")).isfinite()
-    ]
-    if bad:
+    }
+    if not torch.stack([size.double() for size in sizes.values()]).isfinite().all():
+        bad = [name for name, size in sizes.items() if not size.isfinite()]
         msg = f"parameters of the model must be finite, got nan or inf in {', '.join(bad)}"
         raise ValueError(msg)
 
@@ -344,10 +343,10 @@ def _batch_jacobian(
 
 def _cast(model: nn.Module, dtype: torch.dtype | None) -> dict[str, Tensor] | None:
     """Parameters and buffers in another precision, or None if they have it."""
+    if dtype is None:
+        return None
     held = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    if dtype is None or all(
-        each.dtype == dtype for each in held.values() if each.is_floating_point()
-    ):
+    if all(each.dtype == dtype for each in held.values() if each.is_floating_point()):
         return None
     return {
         name: each.detach().to(dtype) if each.is_floating_point() else each.detach()

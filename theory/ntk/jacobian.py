@@ -134,7 +134,8 @@ class OutputChoice:
         if self.kind == "pseudo":
             return torch.ones(1, self.total, dtype=like.dtype, device=like.device)
         identity = torch.eye(self.total, dtype=like.dtype, device=like.device)
-        return identity[list(self.indices)]
+        every = self.indices == tuple(range(self.total))
+        return identity if every else identity[list(self.indices)]
 
     def shape(self, rows: int, columns: int) -> tuple[int, ...]:
         """Shape of the kernel between so many samples."""
