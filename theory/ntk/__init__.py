@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from theory.ntk.blocks import blocks_shape, ntk_blocks
     from theory.ntk.dynamics import KernelFlow, Trained, trained_outputs
     from theory.ntk.eigen import Eigenpairs, alignment, effective_rank, top_eigenpairs
     from theory.ntk.empirical import empirical_ntk, kernel_matrix
@@ -40,12 +41,14 @@ __all__ = [
     "Projector",
     "Trained",
     "alignment",
+    "blocks_shape",
     "effective_rank",
     "eigendirections",
     "empirical_ntk",
     "jacobian_contraction",
     "kernel_matrix",
     "linearize",
+    "ntk_blocks",
     "patches",
     "representations",
     "top_eigenpairs",
@@ -53,6 +56,7 @@ __all__ = [
 ]
 
 _NAMES = {
+    "blocks": ("blocks_shape", "ntk_blocks"),
     "dynamics": ("KernelFlow", "Trained", "trained_outputs"),
     "operator": ("NTKOperator",),
     "eigen": ("Eigenpairs", "alignment", "effective_rank", "top_eigenpairs"),
