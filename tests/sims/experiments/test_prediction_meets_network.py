@@ -17,8 +17,10 @@ from sims.parts.prediction_schemes import STAGES, Schemes, conditions
 from sims.parts.prediction_scores import Bins, Truth, effective_slope, quantities, slopes
 from sims.parts.prediction_statistics import STATISTICS, compared, concordance, interval
 from sims.predictions import Lengths, names
+from theory.flow.filters import GradientFlow, Ridge
 from theory.flow.logits import cross_entropy_flow
 from theory.ntk import jacobian_contraction
+from theory.ntk.dynamics import KernelFlow
 
 LENGTHS, READS = Lengths.of(64), (3, 8, 17, 40, 64)
 
@@ -79,6 +81,19 @@ def test_the_linearized_network_learns_what_the_closed_form_says(toy, kind):
     for place, name in enumerate(names()):
         for side in (0, 1):
             torch.testing.assert_close(said[side][place], found[name][side], rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("kind", ["full", "trace"])
+def test_decomposition_learns_what_the_flow_of_the_kernel_does(toy, kind):
+    _, labels, _ = toy
+    pair = kernels(toy, kind)
+    kernel = Decomposition.of(*pair, 3)
+    flow = KernelFlow.of(*pair, outputs=3 if kind == "full" else None)
+    filters = [GradientFlow(2.0), Ridge(0.1)]
+    want = flow.trained(filters, labels)
+    train, test = kernel.learned(filters, [labels] * 2)
+    torch.testing.assert_close(train, want.train, rtol=0, atol=1e-12)
+    torch.testing.assert_close(test, want.test, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("parametrization", ["ntk", "standard"])
