@@ -9,7 +9,7 @@ OUT    ?= out
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest
 
-.PHONY: help demo test test-slow lint fmt bench figures clean
+.PHONY: help demo test test-slow lint fmt bench bench-ntk figures clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -43,8 +43,11 @@ fmt: $(READY) ## format, and mend what ruff can mend
 bench: $(READY) ## measure speed, as ratios against named baselines in one run
 	$(ONE_THREAD) $(BIN)/python -m tests.speed --out "$(OUT)/bench.json"
 
+bench-ntk: $(READY) ## the empirical kernel beside its peers: torch.func, and neural-tangents in .venv-ntk
+	$(BIN)/python -m tests.speed.ntk --out "$(OUT)/bench-ntk.json"
+
 figures: $(READY) ## redraw all figures from stored results
 	$(BIN)/stillroom figures --out "$(OUT)"
 
 clean: ## remove the environment and the caches, keep the results
-	rm -rf $(VENV) .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache build dist
+	rm -rf $(VENV) .venv-ntk .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache build dist
