@@ -15,6 +15,9 @@ from torch import Tensor, nn
 from deep.models.network import Network, dense
 from theory import checks
 
+EVALUATED = 1024
+"""Images evaluated at a time without gradients: the maps of all at once can be gigabytes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -70,6 +73,13 @@ class SmallCnn(Network):
             frozen = self.pool(convolution(frozen).relu())
             taps.append(frozen)
         return (*taps, self.head(frozen.flatten(1)))
+
+    def trained(self, frozen: Tensor) -> Tensor:
+        """Logits, shape (n, classes); without gradients, some images at a time."""
+        if torch.is_grad_enabled() or len(frozen) <= EVALUATED:
+            return super().trained(frozen)
+        parts = torch.split(frozen, EVALUATED)
+        return torch.cat([self.features(part)[-1] for part in parts])
 
 
 def build(options: Options, inputs: int, classes: int, rng: np.random.Generator) -> SmallCnn:

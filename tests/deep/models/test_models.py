@@ -84,6 +84,19 @@ def test_the_small_cnn_of_the_paper():
     assert sum(w.numel() for w in network.parameters()) == convolutions + head == 735_803
 
 
+def test_many_images_are_evaluated_in_parts(monkeypatch):
+    network, images = cnn(CNNS[0]), torch.rand(7, 64)
+    whole = network(images)
+    sizes = []
+    network.head.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
+    monkeypatch.setattr("deep.models.small_cnn.EVALUATED", 3)
+    with torch.no_grad():
+        torch.testing.assert_close(network(images), whole)
+    assert sizes == [3, 3, 1]
+    assert network(images).requires_grad
+    assert sizes[3:] == [7]
+
+
 def test_one_seed_gives_one_small_cnn_drawn_like_dense_layers():
     first, again, other = (cnn(CNNS[0], seed=seed) for seed in (0, 0, 1))
     for name, value in first.state_dict().items():
