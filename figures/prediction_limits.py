@@ -37,7 +37,7 @@ def CAPTION(result: Result) -> str:
     other = float(result.array("other")[network, read, 0])
     return (
         "Median error of predicted training outputs over all methods, as a share of their norm. "
-        "Left: over training, every network with the best kernel at hand. Middle: the first "
+        "Left: over training, every network in its full kernel, unless said. Middle: the first "
         "network with outputs multiplied by the number beside each marker (large outputs hardly "
         "move the kernel, small ones turn it). Right: predictors of "
         f"{_predictions.named(result, setting)}; kernels of the inputs alone have a time fitted to "
@@ -59,11 +59,11 @@ def _over_time(result: Result, panel: Axes) -> None:
     for number, setting in enumerate(every):
         by = _predictions.predictor(result, setting)
         y = np.median(result.array("error_path")[setting, by, :, :, 0], axis=0)
-        kernel = str(result.array("predictors")[by])
+        full = str(result.array("predictors")[by]) == "full"
         panel.plot(
             reads, y, color=COLORS[number % 6], marker=MARKERS[number % 6], markersize=3.6,
             linestyle=DASHES[number % 6], linewidth=1.1, markerfacecolor="white",
-            label=f"{_predictions.named(result, setting)} ({kernel})",
+            label=_predictions.named(result, setting) + ("" if full else " (trace)"),
         )  # fmt: skip
     panel.set(xscale="log", xlabel="steps", ylabel="error of training outputs")
     top = panel.get_ylim()[1]
@@ -81,11 +81,10 @@ def _over_scales(result: Result, panel: Axes) -> None:
     panel.plot(turn, rows[:, 0], **style.measured(role))
     for x, y, scale in zip(turn, rows[:, 0], result.array("scales"), strict=True):
         panel.annotate(
-            f"×{scale:g}", (x, y), xytext=(5, -3), textcoords="offset points", fontsize=7.5,
-            va="top",
+            f"×{scale:g}", (x, y), xytext=(5, 3), textcoords="offset points", fontsize=7.5,
         )  # fmt: skip
     panel.set(xscale="log", xlabel="turn of the kernel: 1 − cosine")
-    panel.set_ylim(bottom=0)
+    panel.set_ylim(0, 1.08 * panel.get_ylim()[1])
     panel.margins(x=0.22)
     panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     panel.set_title("Over output scales")

@@ -31,10 +31,12 @@ def findings(arrays: Arrays) -> tuple[Finding, ...]:
     found: list[Finding | None] = []
     for setting in squared:
         found += [_outputs(arrays, int(setting)), _order(arrays, int(setting))]
-    found += [_bias_of_the_trace(arrays, int(setting)) for setting in squared]
-    found += [_slopes(arrays, int(setting)) for setting in squared]
+    kinds, network = arrays["network_parametrization"], arrays["setting_network"]
+    first = [int(setting) for setting in squared if kinds[network[setting]] == kinds[0]]
+    found += [_bias_of_the_trace(arrays, setting) for setting in first]
+    found += [_slopes(arrays, setting) for setting in first]
     found += [_cross_entropy(arrays, int(setting)) for setting in crossed]
-    found += [_where_it_stops(arrays), _generic(arrays, int(squared[-1])), _smoothing(arrays)]
+    found += [_where_it_stops(arrays), _generic(arrays, first[-1]), _smoothing(arrays)]
     return tuple(one for one in found if one is not None)
 
 
@@ -143,14 +145,15 @@ def _order(arrays: Arrays, setting: int) -> Finding | None:
     if not parts:
         return None
     ranks = ", ".join(
-        f"{float(_said(arrays, setting, q, 'spearman', by)[0]):.2f}{_ceiling(arrays, setting, q)}"
+        f"{q} {float(_said(arrays, setting, q, 'spearman', by)[0]):.2f}"
+        f"{_ceiling(arrays, setting, q)}"
         for q in arrays["quantities"].tolist()
     )
     text = (
         f"{network_name(arrays, setting)}: of the pairs of methods at the same step that the "
         "networks tell apart (paired by seed, Student's t, Holm), the prediction orders rightly: "
         f"{'; '.join(parts)}. R² and slope are those of the differences from plain labels; rank "
-        f"correlations of all conditions are {ranks}."
+        f"correlations of all conditions: {ranks}."
     )
     lowest = min(shares)
     holds = lowest >= ORDER if _promised(arrays, setting) else None
@@ -205,9 +208,9 @@ def _slopes(arrays: Arrays, setting: int) -> Finding | None:
         return None
     own = float(arrays["label_slope"][number, 0, places[1], 0])
     text = (
-        f"{network_name(arrays, setting)}: effective training times change with the eigenvalue as "
-        "predicted. Less the slope of plain labels (which itself reads "
-        f"{own:+.2f} at the last step, where theory says 0: small directions run ahead), the slope "
+        f"{network_name(arrays, setting)}: how do effective training times change with the "
+        f"eigenvalue? Less the slope of plain labels (which itself reads {own:+.2f} at the last "
+        "step, where theory says 0: below it where small directions run ahead), the slope "
         f"has the predicted sign in {int(right[clear].sum())} of {int(clear.sum())} cases of a "
         f"method at a step, and {ratio:.2f} times the predicted size; for the student after "
         f"{reads[places[0]]} steps it is {mean:+.2f}{_ends(low, high, '+.2f')}, predicted "
@@ -316,8 +319,9 @@ def _smoothing(arrays: Arrays) -> Finding | None:
     if not parts:
         return None
     text = (
-        "A scheme that should do nothing: under the squared loss label smoothing scales all "
-        "margins of a linear model by one factor. Change of the accuracy at the last step: "
+        "A scheme that should do next to nothing: under the squared loss label smoothing scales "
+        "all margins of a linear model by one factor, if its kernel is the same for all outputs "
+        "and couples none. Change of the accuracy at the last step: "
         f"{'; '.join(parts)}."
     )
     return Finding(text, holds=holds)

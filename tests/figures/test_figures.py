@@ -121,6 +121,18 @@ OTHER_SETTINGS = (
     ("does_it_pay", {"decays": (0.0,)}),
     ("does_it_pay", {"noise": 3.0, "noise_variance": 0.0}),
     ("spectral_atlas", {"spectrum": "digits", "progress": 1.0}),
+    ("prediction_meets_network", {"full": (), "cross_entropy": (), "scales": ()}),
+    (
+        "prediction_meets_network",
+        {
+            "widths": (8, 16),
+            "seeds": (4, 1),
+            "full": (8,),
+            "cross_entropy": (8, 16),
+            "parametrizations": ("ntk", "standard"),
+            "scales": (8.0, 0.1),
+        },
+    ),
 )
 
 
