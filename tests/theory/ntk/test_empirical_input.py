@@ -174,7 +174,7 @@ def test_unknown_outputs(outputs, came):
 @pytest.mark.parametrize(
     ("parameters", "came"),
     [
-        (["0.wieght"], "0.wieght"),
+        (["0.wight"], "0.wight"),
         ([], "no parameter|at least one|none"),
         (lambda name: False, "no parameter|at least one|none"),
         (3, "3|int"),
@@ -212,7 +212,7 @@ def test_a_place_that_does_not_fit(out):
 
 def test_a_place_that_cannot_be_written():
     out = np.zeros((3, 3, 3, 3))
-    out.flags.writeable = False
+    out.setflags(write=False)
     with pytest.raises(ValueError, match=r"out "):
         empirical_ntk(mlp().model, normal(3, 4), out=out)
 
