@@ -39,10 +39,12 @@ class FullDual(_Dual):
     def unfolded(self, flat: Array) -> Array:
         """Vectors (..., K n) as (..., n, K), of the training set or another."""
         classes = self.rows.shape[1]
-        return np.swapaxes(flat.reshape(*flat.shape[:-1], classes, -1), -1, -2)
+        samples = flat.shape[-1] // classes
+        return np.swapaxes(flat.reshape(*flat.shape[:-1], classes, samples), -1, -2)
 
     def _along(self, logits: Array) -> Array:
-        flat = np.swapaxes(logits, -1, -2).reshape(*logits.shape[:-2], -1)
+        lead, size = logits.shape[:-2], logits.shape[-2] * logits.shape[-1]
+        flat = np.swapaxes(logits, -1, -2).reshape(*lead, size)
         return np.asarray((flat @ self.modes)[..., None])
 
     def jacobian(self, _progress: float, flat: Array) -> Array:

@@ -303,9 +303,7 @@ def test_alignment_at_its_ends():
     assert alignment(other @ other.T, y) == pytest.approx(0, abs=1e-12)
     labels = torch.tensor([1, -1, 1, -1])
     assert alignment(torch.outer(labels, labels).double() + 5, labels, centered=True) == 1.0
-    vector = y.T.reshape(-1)
     blocks = torch.einsum("ni,mj->nmij", y, y)
-    assert vector.shape == (10,)
     assert alignment(blocks, y) == pytest.approx(1, rel=1e-12)
     per_output = torch.einsum("nm,ij->nmij", y @ y.T, torch.eye(2).double())
     assert alignment(per_output, y) <= 2**-0.5
