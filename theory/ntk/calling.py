@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -29,7 +30,20 @@ def called(model: nn.Module, tensors: Mapping[str, Tensor], inputs: Tensor) -> A
     everywhere = {
         f"{place}.{name}" if place else name: by_tensor[id(own)]
         for place, module in model.named_modules()
-        for name, own in (*module._parameters.items(), *module._buffers.items())  # noqa: SLF001
+        for name, own in (*module._parameters.items(), *module._buffers.items())
         if own is not None and id(own) in by_tensor
     }
     return functional_call(model, everywhere, (inputs,), tie_weights=False)
+
+
+def cast(model: nn.Module, dtype: torch.dtype | None) -> dict[str, Tensor] | None:
+    """Parameters and buffers in another precision, or None if they have it."""
+    if dtype is None:
+        return None
+    held = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    if all(each.dtype == dtype for each in held.values() if each.is_floating_point()):
+        return None
+    return {
+        name: each.detach().to(dtype) if each.is_floating_point() else each.detach()
+        for name, each in held.items()
+    }

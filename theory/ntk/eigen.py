@@ -214,7 +214,7 @@ def _of_network(
 
 
 def _fits(model: nn.Module, x: Tensor, memory: int) -> bool:
-    from theory.ntk.engine import refuse_train
+    from theory.ntk.choices import refuse_train
 
     refuse_train(model)
     outputs = model(x[:1])

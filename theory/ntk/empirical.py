@@ -3,7 +3,7 @@ r"""The empirical neural tangent kernel of a network, exact, in bounded memory.
 .. math:: \Theta_{ij}(x, x') = \sum_\theta
           \frac{\partial f_i(x)}{\partial \theta} \frac{\partial f_j(x')}{\partial \theta}
 
-[Jacot 2018]. Layer by layer from inputs and cotangents (`theory.ntk.factors`), never from whole
+[Jacot 2018]. Layer by layer from inputs and cotangents (`theory.ntk.engine`), never from whole
 Jacobians; what no rule covers goes by `torch.func` (`theory.ntk.jacobian`).
 """
 
@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from theory import checks
-from theory.ntk.contraction import Mode, contract, shape_of
-from theory.ntk.engine import Engine, Group, chosen_parameters, coupled_kernel, ready_inputs
-from theory.ntk.factors import Factor
+from theory.ntk.choices import chosen_parameters, ready_inputs
+from theory.ntk.coupled import coupled_kernel
+from theory.ntk.engine.contraction import Mode, contract, shape_of
+from theory.ntk.engine.factors import Factor
+from theory.ntk.engine.model import Engine, Group
 from theory.ntk.jacobian import OutputChoice, jacobian_contraction, output_choice
 
 Outputs = Literal["full", "trace", "diagonal", "pseudo"] | Sequence[int]
@@ -79,7 +81,11 @@ def empirical_ntk(
     """
     budget = checks.count("memory", memory, minimum=1)
     if not isinstance(model, nn.Module):
-        return _of_function(model, parameters, x1, x2, outputs, budget, by_layer, dtype, out)
+        if by_layer or dtype is not None:
+            msg = "by_layer and dtype must be left out for a function of parameters"
+            raise ValueError(msg)
+        found = _of_function(model, parameters, x1, x2, outputs, budget)
+        return _kept(found, out)
     rows, columns = ready_inputs(model, x1, x2, dtype)
     names = chosen_parameters(model, parameters)
     if allow_train and any(module.training for module in model.modules()):
@@ -99,8 +105,8 @@ def empirical_ntk(
         for name, group in engine.groups(by_layer=by_layer).items()
     }
     task.run(list(kernels.values()))
-    found = {name: _public(block, choice) for name, (_, block) in kernels.items()}
-    return found if by_layer else found[""]
+    results = {name: _public(block, choice) for name, (_, block) in kernels.items()}
+    return results if by_layer else results[""]
 
 
 def kernel_matrix(kernel: Tensor) -> Tensor:
@@ -123,11 +129,13 @@ def kernel_matrix(kernel: Tensor) -> Tensor:
         tensor([[0., 1.],
                 [2., 3.]])
     """
-    if isinstance(kernel, Tensor) and kernel.ndim == 2:
-        return kernel
-    if not isinstance(kernel, Tensor) or kernel.ndim != 4 or kernel.shape[2] != kernel.shape[3]:
-        msg = f"kernel must be a tensor of shape (N, M, K, K) or (N, M), got {_described(kernel)}"
+    given: object = kernel
+    if not isinstance(given, Tensor) or given.ndim not in (2, 4) or len({*given.shape[2:]}) > 1:
+        got = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
+        msg = f"kernel must be a tensor of shape (N, M, K, K) or (N, M), got {got}"
         raise ValueError(msg)
+    if kernel.ndim == 2:
+        return kernel
     rows, columns, outputs, _ = kernel.shape
     return kernel.permute(2, 0, 3, 1).reshape(outputs * rows, outputs * columns)
 
@@ -204,7 +212,7 @@ class _Task:
     ) -> None:
         if not group.general:
             return
-        function, parameters = self.engine.general(group.general)
+        function, parameters = self.engine.subject.function_of(group.general)
         kind = self.choice.kind
         found = jacobian_contraction(
             function,
@@ -222,7 +230,7 @@ class _Task:
         size = self.engine.like.element_size()
         # what layers see, cotangents twice for pulling them back, and what the graph holds
         each = size * (plan.seen + (2 * k + 3) * plan.made)
-        square = size * k * k if self.engine.spread and self.mode == "full" else size
+        square = size * k * k if plan.spread and self.mode == "full" else size
         strip = size * 2 * k * min(256, samples)
 
         def needed(count: int, sides: int) -> int:
@@ -231,7 +239,10 @@ class _Task:
         if needed(samples, 1 if self.x2 is None else 2) <= 0.75 * self.memory:
             return samples
         if (least := needed(1, 2)) > self.memory:
-            msg = f"memory must be at least {least} bytes for a block of one sample, got {self.memory}"
+            msg = (
+                f"memory must be at least {least} bytes for a block of one sample, got "
+                f"{self.memory}"
+            )
             raise ValueError(msg)
         # needed(n, 2) = three quarters of the memory
         linear = 2 * each + strip
@@ -286,10 +297,10 @@ def _target(out: Tensor | NDArray[Any], shape: tuple[int, ...], like: Tensor) ->
     if isinstance(out, np.ndarray) and not out.flags.writeable:
         msg = "out must be writable, got a read-only array; open a memory map with mode 'r+'"
         raise ValueError(msg)
-    target = torch.from_numpy(out) if isinstance(out, np.ndarray) else out
+    target: object = torch.from_numpy(out) if isinstance(out, np.ndarray) else out
     if not isinstance(target, Tensor):
         msg = f"out must be a tensor or an array of shape {shape}, got {type(out).__name__}"
-        raise ValueError(msg)
+        raise ValueError(msg)  # noqa: TRY004 - bad input is a ValueError everywhere
     if tuple(target.shape) != shape or target.dtype != like.dtype or target.device != like.device:
         msg = (
             f"out must have shape {shape}, {like.dtype} on {like.device}, got "
@@ -297,10 +308,6 @@ def _target(out: Tensor | NDArray[Any], shape: tuple[int, ...], like: Tensor) ->
         )
         raise ValueError(msg)
     return target
-
-
-def _described(values: object) -> str:
-    return str(tuple(values.shape)) if isinstance(values, Tensor) else type(values).__name__
 
 
 def _kept(kernel: Tensor, out: Tensor | NDArray[Any] | None) -> Tensor:
@@ -317,19 +324,13 @@ def _of_function(
     x2: Tensor | None,
     outputs: Outputs,
     memory: int,
-    by_layer: bool,
-    dtype: torch.dtype | None,
-    out: Tensor | NDArray[Any] | None,
 ) -> Tensor:
     """The kernel of a function of parameters and inputs."""
-    if not callable(function) or parameters is None:
+    given: object = function
+    if not callable(given) or parameters is None:
         msg = (
             "model must be a torch.nn.Module, or a function f(params, x) with parameters=params, "
-            f"got {type(function).__name__} with parameters={parameters!r}"
+            f"got {type(given).__name__} with parameters={parameters!r}"
         )
         raise ValueError(msg)
-    if by_layer or dtype is not None:
-        msg = "by_layer and dtype must be left out for a function of parameters"
-        raise ValueError(msg)
-    found = jacobian_contraction(function, parameters, x1, x2, outputs=outputs, memory=memory)
-    return _kept(found, out)
+    return jacobian_contraction(function, parameters, x1, x2, outputs=outputs, memory=memory)

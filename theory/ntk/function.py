@@ -63,8 +63,8 @@ def check_inputs(name: str, x: object, *, like: Tensor | None = None) -> Tensor:
         raise ValueError(msg)
     if like is not None and x.shape[1:] != like.shape[1:]:
         msg = (
-            f"{name} must have samples of the shape of those of x1, {tuple(like.shape[1:])}, got shape "
-            f"{tuple(x.shape)}"
+            f"{name} must have samples of the shape of those of x1, {tuple(like.shape[1:])}, got "
+            f"shape {tuple(x.shape)}"
         )
         raise ValueError(msg)
     if like is not None and (x.device != like.device or x.dtype != like.dtype):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from theory.ntk.engine import chosen_parameters, refuse_train
+from theory.ntk.choices import chosen_parameters, refuse_train
 from theory.ntk.function import quiet
 
 Displacement = Mapping[str, Tensor]

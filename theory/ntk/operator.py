@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from theory import checks
-from theory.ntk import capture
-from theory.ntk.engine import Engine, chosen_parameters, ready_inputs
-from theory.ntk.factors import Patched
+from theory.ntk.choices import chosen_parameters, ready_inputs
+from theory.ntk.engine import capture
+from theory.ntk.engine.factors import Patched
+from theory.ntk.engine.model import Engine
 from theory.ntk.jacobian import jacobian_contraction
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ class NTKOperator:
     def _check(self, name: str, values: object, shape: tuple[int | None, ...]) -> None:
         if not isinstance(values, Tensor):
             msg = f"{name} must be a tensor, got {type(values).__name__}; see to_scipy for arrays"
-            raise ValueError(msg)
+            raise ValueError(msg)  # noqa: TRY004 - bad input is a ValueError everywhere
         fits = values.ndim == len(shape) and all(
             size in (None, own) for size, own in zip(shape, values.shape, strict=True)
         )
@@ -169,7 +170,7 @@ def _product(source: "_Side", target: "_Side", vectors: Tensor) -> Tensor:
     with torch.inference_mode(mode=False), torch.no_grad():
         parts = [
             target.forward(source.pullback(part.reshape(len(source.x), -1, part.shape[1])))
-            for part in vectors.detach().split(_COLUMNS, dim=1)
+            for part in torch.split(vectors.detach(), _COLUMNS, dim=1)
         ]
     return torch.cat(parts, 2).flatten(0, 1)
 
@@ -192,8 +193,7 @@ class _Use:
         shape = (columns, count, *self.cotangents.shape[2:])
         total = self.cotangents.new_zeros(shape)
         if self.cotangents.shape[1] != count:
-            flat = torch.tensordot(vectors, self.cotangents[:, 0], dims=([1], [0]))
-            return flat.transpose(0, 1)
+            return (vectors.permute(2, 0, 1) @ self.cotangents[:, 0]).contiguous()
         extra = (1,) * (len(shape) - 2)
         for rows in _blocks(count):
             for pulled, weights in zip(self.cotangents, vectors[rows].unbind(1), strict=True):
@@ -205,7 +205,7 @@ class _Use:
         columns, count = moved.shape[:2]
         found = moved.new_empty(count, len(self.cotangents), columns)
         if self.cotangents.shape[1] != count:
-            return torch.tensordot(moved, self.cotangents[:, 0], dims=([2], [1])).permute(1, 2, 0)
+            return (moved @ self.cotangents[:, 0].mT).permute(1, 2, 0)
         for rows in _blocks(count):
             for k, pulled in enumerate(self.cotangents):
                 products = pulled[rows] * moved[:, rows]
@@ -237,10 +237,7 @@ class _Side:
 
     def _uses(self, x: Tensor) -> list[_Use]:
         engine = self.engine
-        passed = capture.forward(engine, engine.layers, x)
-        engine.refuse_not_finite(passed.output)
         identity = torch.eye(engine.plan.outputs, dtype=engine.like.dtype, device=x.device)
-        pulled = capture.cotangents(passed, identity, batched=engine.plan.batched)
         return [
             _Use(
                 call.name,
@@ -249,7 +246,7 @@ class _Side:
                 call.seen,
                 each,
             )
-            for call, each in pulled
+            for call, each in engine.calls(x, identity)
         ]
 
     def pullback(self, vectors: Tensor) -> Weights:
@@ -299,11 +296,12 @@ class _Side:
         for part in self._parts():
             for factors in self.engine.factors(self.x[part], seeds).values():
                 for factor in factors:
-                    patched = isinstance(factor, Patched)
-                    own = factor.squares(self.memory // 4) if patched else factor.squares()
-                    found[part] += own.mT
+                    if isinstance(factor, Patched):
+                        found[part] += factor.squares(self.memory // 4).mT
+                    else:
+                        found[part] += factor.squares().mT
         if plan.general:
-            function, parameters = self.engine.general(plan.general)
+            function, parameters = self.engine.subject.function_of(plan.general)
             for n in range(len(self.x)):
                 one = jacobian_contraction(
                     function, parameters, self.x[n : n + 1], outputs="diagonal"
@@ -313,8 +311,7 @@ class _Side:
 
     def _pull_again(self, part: slice, vectors: Tensor, found: Weights) -> None:
         """`pullback` by another pass through the network."""
-        passed = capture.forward(self.engine, self.engine.layers, self.x[part])
-        self.engine.refuse_not_finite(passed.output)
+        passed = self.engine.passed(self.x[part])
         pulled = [_pulled(passed, vector) for vector in vectors.unbind(-1)]
         for call, *columns in zip(passed.calls, *pulled, strict=True):
             if columns[0] is not None:
@@ -324,7 +321,7 @@ class _Side:
 
     def _push_again(self, part: slice, weights: Weights) -> Tensor:
         """`forward` by another pass: what is pulled back is linear in the vector."""
-        passed = capture.forward(self.engine, self.engine.layers, self.x[part])
+        passed = self.engine.passed(self.x[part])
         try:
             with torch.enable_grad():
                 vector = torch.zeros_like(passed.output).requires_grad_()
@@ -355,7 +352,13 @@ class _Side:
         """Gradients by the parameters that no rule covers, each (R, …)."""
         leaves, output = self._general_output(x)
         pulled = [
-            torch.autograd.grad(output, list(leaves.values()), vector, retain_graph=True)
+            torch.autograd.grad(
+                output,
+                list(leaves.values()),
+                vector,
+                retain_graph=True,
+                materialize_grads=True,
+            )
             for vector in vectors.unbind(-1)
         ]
         return {name: torch.stack(columns) for name, *columns in zip(leaves, *pulled, strict=True)}
@@ -367,8 +370,15 @@ class _Side:
         try:
             with torch.enable_grad():
                 vector = torch.zeros_like(output).requires_grad_()
-                pulled = torch.autograd.grad(output, held, vector, create_graph=True)
-            columns = zip(*(weights[name] for name in leaves), strict=True)
+                pulled = torch.autograd.grad(
+                    output, held, vector, create_graph=True, materialize_grads=True
+                )
+            used = [place for place, each in enumerate(pulled) if each.requires_grad]
+            if not used:
+                return output.new_zeros(*output.shape, len(next(iter(weights.values()))))
+            pulled = tuple(pulled[place] for place in used)
+            names = list(leaves)
+            columns = zip(*(weights[names[place]] for place in used), strict=True)
             found = [
                 torch.autograd.grad(pulled, vector, list(column), retain_graph=True)[0]
                 for column in columns
@@ -377,19 +387,19 @@ class _Side:
         except RuntimeError:  # some operation has no second derivative: gradients one by one
             with torch.enable_grad():
                 entries = output.flatten().unbind()
-            rows = [
-                sum(
-                    (weights[name] * gradient).flatten(1).sum(1)
-                    for name, gradient in zip(
-                        leaves, torch.autograd.grad(each, held, retain_graph=True), strict=True
-                    )
+            rows = []
+            for each in entries:
+                gradients = zip(
+                    leaves,
+                    torch.autograd.grad(each, held, retain_graph=True, materialize_grads=True),
+                    strict=True,
                 )
-                for each in entries
-            ]
+                met = [(weights[name] * own).flatten(1).sum(1) for name, own in gradients]
+                rows.append(torch.stack(met).sum(0))
             return torch.stack(rows).view(*output.shape, -1)
 
     def _general_output(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        function, parameters = self.engine.general(self.engine.plan.general)
+        function, parameters = self.engine.subject.function_of(self.engine.plan.general)
         leaves = {name: each.clone().requires_grad_() for name, each in parameters.items()}
         with torch.enable_grad():
             return leaves, function(leaves, x)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from theory.ntk.factors import Factor, Rows
+from theory.ntk.engine.factors import Factor, Rows
 
 
 class _Affine:
@@ -56,7 +56,7 @@ class Batch(_Affine):
     def normalized(self, module: Any, seen: Tensor) -> Tensor:  # noqa: ANN401
         """Centered and scaled by the running statistics."""
         shape = (1, -1, *(1,) * (seen.ndim - 2))
-        mean = module.running_mean.to(seen.dtype).view(shape)
+        mean: Tensor = module.running_mean.to(seen.dtype).view(shape)
         scale = torch.rsqrt(module.running_var.to(seen.dtype) + module.eps).view(shape)
         return (seen - mean) * scale
 

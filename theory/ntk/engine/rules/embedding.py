@@ -5,7 +5,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from theory.ntk.factors import Factor, Meeting, Outer, Patched
+from theory.ntk.engine.factors import Factor, Meeting, Outer, Patched
 
 
 class Embedding:

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-
 Meeting = Callable[[int, int], Tensor]
 
 

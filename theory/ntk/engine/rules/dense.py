@@ -5,7 +5,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from theory.ntk.factors import Factor, Meeting, Outer, Patched, Rows
+from theory.ntk.engine.factors import Factor, Meeting, Outer, Patched, Rows
 
 
 class Dense:

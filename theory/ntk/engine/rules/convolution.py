@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from theory.ntk.factors import Factor, Meeting, Patched, Rows
+from theory.ntk.engine.factors import Factor, Meeting, Patched, Rows
 
 _PATCHES = 1 << 24
 """Bytes of patches made at a time: they should stay in the cache."""
@@ -96,7 +96,7 @@ class Patches(Patched):
                 flat = pulled[part].reshape(-1, outputs * width, positions)
                 torch.bmm(flat, seen.mT, out=found[part].view(-1, outputs * width, self.width))
                 continue
-            seen = seen.unflatten(1, (self.module.groups, self.width))
+            seen = seen.view(len(seen), self.module.groups, self.width, positions)
             for group, own in _grouped(first, width, self.channels // self.module.groups):
                 found[part, :, own] = pulled[part, :, own] @ seen[:, None, group].mT
         return found

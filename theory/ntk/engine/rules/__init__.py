@@ -10,8 +10,8 @@ from typing import Protocol
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from theory.ntk.factors import Factor
-from theory.ntk.rules import convolution, dense, embedding, normalization
+from theory.ntk.engine.factors import Factor
+from theory.ntk.engine.rules import convolution, dense, embedding, normalization
 
 
 class Rule(Protocol):

@@ -85,22 +85,25 @@ def cotangents(
             is_grads_batched=True,
             allow_unused=True,
         )
-        pairs = zip(rest, pulled, strict=True)
-        found += [(call, each.detach()) for call, each in pairs if each is not None]
-        return found
+        return found + _present(rest, pulled)
     buffers = [_Buffer(len(vectors)) for _ in rest]
     for number, vector in enumerate(vectors):
-        pulled = torch.autograd.grad(
+        each_pulled: Sequence[Tensor | None] = torch.autograd.grad(
             passed.output,
             edges,
             vector,
             retain_graph=keep or number + 1 < len(vectors),
             allow_unused=True,
         )
-        for buffer, each in zip(buffers, pulled, strict=True):
+        for buffer, each in zip(buffers, each_pulled, strict=True):
             buffer.put(number, each)
-    pairs = zip(rest, buffers, strict=True)
-    return found + [(call, buffer.values) for call, buffer in pairs if buffer.values is not None]
+    return found + _present(rest, [buffer.values for buffer in buffers])
+
+
+def _present(calls: Sequence[Call], pulled: Sequence[Tensor | None]) -> list[tuple[Call, Tensor]]:
+    """Calls that the outputs depend on."""
+    pairs = zip(calls, pulled, strict=True)
+    return [(call, each.detach()) for call, each in pairs if each is not None]
 
 
 @dataclass(slots=True)
@@ -135,13 +138,17 @@ def _watched(
     call: Forward, layers: Mapping[str, nn.Module], inputs: Tensor, *, copied: bool
 ) -> Pass:
     calls: list[Call] = []
-    with torch.inference_mode(mode=False), torch.enable_grad(), _hooks(layers, calls, copied):
+    with (
+        torch.inference_mode(mode=False),
+        torch.enable_grad(),
+        _hooks(layers, calls, copied=copied),
+    ):
         output = call(inputs.clone() if inputs.is_inference() else inputs)
     return Pass(output, calls)
 
 
 @contextmanager
-def _hooks(layers: Mapping[str, nn.Module], calls: list[Call], copied: bool) -> Iterator[None]:
+def _hooks(layers: Mapping[str, nn.Module], calls: list[Call], *, copied: bool) -> Iterator[None]:
     handles = []
     try:
         for name, layer in layers.items():

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from theory.ntk.factors import Factor, Outer, Patched, Rows
+from theory.ntk.engine.factors import Factor, Outer, Patched, Rows
 
 Mode = Literal["full", "trace", "diagonal"]
 _ROWS = 256
@@ -127,7 +127,7 @@ def _full(
             width = (outputs - first) * columns - start
             strip = total[: count * width].view(count, width)
             head, tail = strip[:, : columns - start], strip[:, columns - start :]
-            tail = tail.unflatten(1, (outputs - first - 1, columns))
+            tail = tail.view(count, outputs - first - 1, columns)
             skip = first * columns + start
             _strip(terms, strip, product[: count * width], i, rows, skip, start)
             for constant in constants:
@@ -200,10 +200,10 @@ def _strip(
         if strip.shape[1] > columns - start:
             parts.append((slice(columns - start, None), term.scale[rows, None]))
         for place, scale in parts:
-            shape = (-1, columns) if scale.ndim == 3 else (scale.shape[1],)
-            values = target[:, place].unflatten(1, shape)
+            shape = (len(strip), -1, columns) if scale.ndim == 3 else scale.shape
+            values = target[:, place].view(shape)
             if number:
-                strip[:, place].unflatten(1, shape).addcmul_(values, scale)
+                strip[:, place].view(shape).addcmul_(values, scale)
             else:
                 values.mul_(scale)
 

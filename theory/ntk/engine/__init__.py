@@ -1,0 +1,1 @@
+"""The fast way to the kernel of a network: layer by layer, from inputs and cotangents."""
