@@ -216,7 +216,8 @@ def _slopes(arrays: Arrays, setting: int) -> Finding | None:
         f"{reads[places[0]]} steps it is {mean:+.2f}{_ends(low, high, '+.2f')}, predicted "
         f"{theory:+.2f}."
     )
-    return Finding(text, holds=bool(right[clear].mean() >= ORDER), value=ratio)
+    holds = bool(right[clear].mean() >= ORDER) if _promised(arrays, setting) else None
+    return Finding(text, holds=holds, value=ratio)
 
 
 def _cross_entropy(arrays: Arrays, setting: int) -> Finding:
