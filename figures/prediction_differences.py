@@ -2,6 +2,7 @@
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from figures import _predictions, style
 from sims.results import Result
@@ -93,3 +94,4 @@ def _scatter(result: Result, setting: int, panel: Axes, quantity: str) -> None:
         panel.plot(x, rows[:, 0], **style.measured(role, **size))
     panel.axline((0, 0), slope=1, **style.reference())
     panel.margins(0.08)
+    panel.xaxis.set_major_locator(MaxNLocator(4))
