@@ -137,7 +137,7 @@ class Config:
     """Multiples of the CNN's epochs to train with Adam; the first has all students."""
     cnn_sgd_length: int = 0
     """Multiple of the CNN's epochs to train with SGD; 0 for none."""
-    patches: int = 4096
+    patches: int = 2048
     """Random patches that stand for what a convolution sees."""
     device: Literal["auto", "cpu", "cuda"] = "cpu"
     """Where the CNN trains; auto is a GPU if there is one. The others are too small for one."""
@@ -204,7 +204,6 @@ class Config:
             cnn_depth=2,
             cnn_epochs=30,
             cnn_batch=32,
-            patches=2048,
         )
 
     @classmethod

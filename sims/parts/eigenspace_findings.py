@@ -73,7 +73,7 @@ def _claim(data: str, model: str, setting: int, arrays: Arrays) -> Finding | Non
     slope = _student(arrays, setting, "s4_slope")
     null = _difference(arrays, setting, "null", "s1_share")
     known = bool(np.isfinite(null).all())
-    more = known and null[1] > 0
+    more = bool(known and null[1] > 0 and low > 0.5)
     compared = _against_null(arrays, setting, null)
     raw = _raw(arrays, setting, share)
     nearly = "" if share >= 0.9 else ", far from the nearly all pairs of the paper's pictures"
