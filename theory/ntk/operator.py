@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.func import functional_call
 
 from theory import checks
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 
 MEMORY = 1 << 32
 """Bytes for what is kept between products, unless said otherwise."""
-_ROWS = 256
-"""Samples whose cotangents are read at a time, so that what they meet stays in the cache."""
+_CACHED = 1 << 17
+"""Numbers of one output that are read at a time, so that what they meet stays in the cache."""
 _COLUMNS = 8
 """Vectors multiplied at a time."""
 Weights = dict[str, dict[str, Tensor]]
@@ -187,17 +188,38 @@ class _Use:
     cotangents: Tensor
     """Shape (K, N, …); (K, 1, C) where the layer's output is the model's."""
 
+    graph: tuple[GradientEdge, list[Tensor]] | None = None
+    """Of the layer as a function of its own parameters, and these; made when first needed."""
+
+    def gradient(self, pulled: Tensor) -> dict[str, Tensor]:
+        """Cotangents (R, N, …) at the output pulled back to the parameters, each (R, …)."""
+        if isinstance(self.module, nn.Linear) and self.seen.ndim == 2:
+            found = {"weight": lambda: pulled.mT @ self.seen, "bias": lambda: pulled.sum(1)}
+            return {name: found[name]() for name in self.own}
+        if self.graph is None:
+            leaves = {
+                name: self.module.get_parameter(name).detach().requires_grad_() for name in self.own
+            }
+            with torch.enable_grad():
+                output = functional_call(self.module, leaves, (self.seen,))
+            self.graph = get_gradient_edge(output), list(leaves.values())
+        end, held = self.graph
+        columns = [torch.autograd.grad([end], held, [each], retain_graph=True) for each in pulled]
+        return {name: torch.stack(each) for name, *each in zip(self.own, *columns, strict=True)}
+
     def weighted(self, vectors: Tensor) -> Tensor:
         """Cotangents weighted by vectors (N, K, R) and summed, shape (R, N, …)."""
         count, _, columns = vectors.shape
         shape = (columns, count, *self.cotangents.shape[2:])
-        total = self.cotangents.new_zeros(shape)
         if self.cotangents.shape[1] != count:
             return (vectors.permute(2, 0, 1) @ self.cotangents[:, 0]).contiguous()
-        extra = (1,) * (len(shape) - 2)
-        for rows in _blocks(count):
-            for pulled, weights in zip(self.cotangents, vectors[rows].unbind(1), strict=True):
-                total[:, rows].addcmul_(pulled[rows], weights.mT.reshape(columns, -1, *extra))
+        total = self.cotangents.new_empty(shape)
+        weights = vectors.permute(1, 2, 0).reshape(-1, columns, count, *(1,) * (len(shape) - 2))
+        for rows in self._blocks():
+            part = total[:, rows]
+            torch.mul(self.cotangents[0, rows], weights[0, :, rows], out=part)
+            for pulled, each in zip(self.cotangents[1:], weights[1:], strict=True):
+                part.addcmul_(pulled[rows], each[:, rows])
         return total
 
     def met(self, moved: Tensor) -> Tensor:
@@ -206,16 +228,18 @@ class _Use:
         found = moved.new_empty(count, len(self.cotangents), columns)
         if self.cotangents.shape[1] != count:
             return (moved @ self.cotangents[:, 0].mT).permute(1, 2, 0)
-        for rows in _blocks(count):
+        for rows in self._blocks():
             for k, pulled in enumerate(self.cotangents):
                 products = pulled[rows] * moved[:, rows]
                 found[rows, k] = products.flatten(2).sum(-1).mT
         return found
 
-
-def _blocks(count: int) -> Iterator[slice]:
-    for start in range(0, count, _ROWS):
-        yield slice(start, min(start + _ROWS, count))
+    def _blocks(self) -> Iterator[slice]:
+        """A few samples at a time."""
+        count = len(self.seen)
+        step = max(1, _CACHED // max(1, self.cotangents[0, 0].numel()))
+        for start in range(0, count, step):
+            yield slice(start, min(start + step, count))
 
 
 class _Side:
@@ -256,7 +280,7 @@ class _Side:
             for part, uses in self._kept:
                 for use in uses:
                     pulled = use.weighted(vectors[part])
-                    _add(found, use.name, _gradient(use.module, use.own, use.seen, pulled))
+                    _add(found, use.name, use.gradient(pulled))
         else:
             for part in self._parts():
                 self._pull_again(part, vectors[part], found)
@@ -316,8 +340,8 @@ class _Side:
         for call, *columns in zip(passed.calls, *pulled, strict=True):
             if columns[0] is not None:
                 module, own = self.engine.layers[call.name], self._own(call.name)
-                stacked = torch.stack(columns)
-                _add(found, call.name, _gradient(module, own, call.seen, stacked))
+                use = _Use(call.name, module, own, call.seen, call.seen)
+                _add(found, call.name, use.gradient(torch.stack(columns)))
 
     def _push_again(self, part: slice, weights: Weights) -> Tensor:
         """`forward` by another pass: what is pulled back is linear in the vector."""
@@ -419,23 +443,6 @@ def _pulled(
         create_graph=create_graph,
         allow_unused=True,
     )
-
-
-def _gradient(
-    module: nn.Module, own: Sequence[str], seen: Tensor, pulled: Tensor
-) -> dict[str, Tensor]:
-    """Cotangents (R, N, …) at a layer's output pulled back to its parameters, each (R, …)."""
-    if isinstance(module, nn.Linear) and seen.ndim == 2:
-        found = {"weight": lambda: pulled.mT @ seen, "bias": lambda: pulled.sum(1)}
-        return {name: found[name]() for name in own}
-    leaves = {name: module.get_parameter(name).detach().requires_grad_() for name in own}
-    with torch.enable_grad():
-        output = functional_call(module, leaves, (seen,))
-    columns = [
-        torch.autograd.grad(output, list(leaves.values()), column, retain_graph=True)
-        for column in pulled
-    ]
-    return {name: torch.stack(each) for name, *each in zip(leaves, *columns, strict=True)}
 
 
 def _applied(
