@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from theory.ntk.engine.factors import Factor, Outer, Patched, Rows
+from theory.ntk.engine.gemm import add_product, multiply
 
 Mode = Literal["full", "trace", "diagonal"]
 _ROWS = 256
@@ -187,12 +188,12 @@ def _strip(
         strip.zero_()
     for number, term in enumerate(terms):
         left = term.left[output, rows]
-        right = term.right.flatten(0, 1)[skip:].mT
+        right = term.right.flatten(0, 1)[skip:]
         if number and term.scale is None:
-            strip.addmm_(left, right)
+            add_product(left, right, strip)
             continue
         target = buffer.view_as(strip) if number else strip
-        torch.mm(left, right, out=target)
+        multiply(left, right, target)
         if term.scale is None:
             continue
         columns = term.scale.shape[1]
@@ -224,9 +225,10 @@ def _trace(
         start = rows.start if symmetric else 0
         total = out.new_zeros(rows.stop - rows.start, out.shape[1] - start)
         for term in flat:
-            product = torch.mm(term.left[0, rows], term.right[0, start:].mT)
+            product = total.new_empty(total.shape)
+            multiply(term.left[0, rows], term.right[0, start:], product)
             for left, right in zip(term.left[1:], term.right[1:], strict=True):
-                product.addmm_(left[rows], right[start:].mT)
+                add_product(left[rows], right[start:], product)
             if term.scale is None:
                 total += product
             else:
@@ -342,7 +344,7 @@ def _by_jacobians(
         for start in range(0, rows, step):
             part = slice(start, start + step)
             begin = start if symmetric else 0
-            matrix[part, begin:].addmm_(left[part], right[begin:].mT)
+            add_product(left[part], right[begin:], matrix[part, begin:])
 
 
 def _by_positions(
