@@ -11,6 +11,7 @@ from tests import strategies
 from tests.theory.ntk.networks import assert_near, normal, randomized, share
 from theory.ntk import NTKOperator, empirical_ntk
 from theory.ntk.eigen import alignment, effective_rank, top_eigenpairs
+from theory.ntk.krylov import _orthonormal
 
 SOLVERS = ("exact", "randomized", "lanczos")
 SPECTRA = {
@@ -74,6 +75,13 @@ def test_all_of_them():
     for method in ("exact", "randomized", "auto"):
         pairs = top_eigenpairs(matrix(values), count=len(values), method=method)
         assert_pairs(matrix(values), pairs, values)
+
+
+def test_directions_that_are_all_but_in_the_basis_leave_it():
+    basis = torch.linalg.qr(normal(30, 6))[0]
+    new = basis @ normal(6, 4, seed=3) + 1e-10 * normal(30, 4, seed=4)
+    found = torch.cat([basis, _orthonormal(new, basis)], 1)
+    assert_near(found.T @ found, torch.eye(10).double(), 1e-14)
 
 
 def test_copies_of_an_eigenvalue_are_all_found_by_blocks():

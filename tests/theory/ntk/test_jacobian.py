@@ -170,7 +170,8 @@ def test_a_tensor_under_two_names_counts_twice():
 
 def complex_weights():
     def f(params, x):
-        return (x.to(torch.complex128) @ params["w"]).abs().square()
+        phases = torch.exp(1j * torch.arange(3, dtype=torch.float64))
+        return ((x * phases) @ params["w"] + 0.5).abs().square()
 
     return f, {"w": torch.complex(normal(3, 2), normal(3, 2, seed=5))}, normal(4, 3)
 
