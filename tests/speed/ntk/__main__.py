@@ -31,7 +31,7 @@ def main(arguments=None):
     places = [place for place in (PINNED, THREADS) if given.cores in (None, place.cores)]
     places += [DEVICE] if torch.cuda.is_available() else []
     rows, speeds = [], {}
-    for place in places:
+    for place in places if chosen else ():
         table.heading(place)
         speeds[place.name] = measure.peaks(place, peer)
         for case in chosen:

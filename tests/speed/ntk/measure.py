@@ -54,14 +54,20 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Tiny:
-    """One call on a tiny network, wall seconds."""
+    """One call on a tiny network, CPU seconds on the pinned core."""
 
     ours: float
+    bare: float
+    """The same kernel written out by hand for this network."""
     goal: float = cases.TINY_SECONDS
 
     @property
+    def overhead(self):
+        return self.ours - self.bare
+
+    @property
     def met(self):
-        return self.ours <= self.goal
+        return self.overhead <= self.goal
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,12 +175,11 @@ def peaks(place, peer):
 
 def tiny(repeats):
     """The time of one call where there is next to nothing to compute."""
-    engine = Engine(OURS, "stillroom", PINNED, cases.TINY)
-    try:
-        (seconds,) = in_turn([engine], PINNED, repeats)
-    finally:
-        engine.close()
-    return Tiny(seconds)
+    with contextlib.ExitStack() as stack:
+        engines = [Engine(OURS, name, PINNED, cases.TINY) for name in ("stillroom", "bare")]
+        for engine in engines:
+            stack.callback(engine.close)
+        return Tiny(*in_turn(engines, PINNED, repeats))
 
 
 def growth():

@@ -58,7 +58,8 @@ def summary(rows, speeds, tiny, growth):
         )
     if tiny:
         print(
-            f"a tiny network: {1e3 * tiny.ours:.3f} ms a call, goal {1e3 * tiny.goal:.1f}: "
+            f"a tiny network: {1e3 * tiny.ours:.3f} ms a call, {1e3 * tiny.bare:.3f} written out "
+            f"by hand; overhead {1e3 * tiny.overhead:.3f} ms, goal {1e3 * tiny.goal:g}: "
             f"{'met' if tiny.met else 'MISSED'}"
         )
     if growth:
