@@ -95,8 +95,11 @@ def _ready(inputs: Tensor, dtype: torch.dtype | None) -> Tensor:
     return inputs.to(dtype) if dtype is not None and inputs.is_floating_point() else inputs
 
 
-def refuse_train(model: nn.Module) -> None:
-    """Raise ValueError for active dropout, or batch normalization by batch statistics."""
+def refuse_train(model: nn.Module, *, otherwise: str = "") -> None:
+    """Raise ValueError for active dropout, or batch normalization by batch statistics.
+
+    ``otherwise`` says what else the caller may do.
+    """
     for name, module in model.named_modules():
         if not module.training or not isinstance(module, _DROPOUT + _BATCH):
             continue
@@ -104,8 +107,8 @@ def refuse_train(model: nn.Module) -> None:
         if isinstance(module, _BATCH) or rate > 0:
             msg = (
                 f"the model must be in eval mode, got {type(module).__name__} {name!r} in train "
-                "mode: it makes outputs random or ties the samples of a batch. Call model.eval(), "
-                "or pass allow_train=True for the kernel of these batches as they are"
+                "mode: it makes outputs random or ties the samples of a batch. Call model.eval()"
+                f"{otherwise}"
             )
             raise ValueError(msg)
 

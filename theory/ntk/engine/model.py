@@ -40,7 +40,10 @@ class Engine:
     def __init__(
         self, model: nn.Module, names: Sequence[str], inputs: Tensor, dtype: torch.dtype | None
     ) -> None:
-        refuse_train(model)
+        refuse_train(
+            model,
+            otherwise=", or pass allow_train=True for the kernel of these batches as they are",
+        )
         refuse_weights(model)
         self.subject = Subject(model, dtype)
         self.plan = plan_of(self.subject, tuple(names), inputs)
