@@ -426,6 +426,12 @@ LAYERS = {
     "weight norm of a convolution": lambda: on(
         nn.Sequential(parametrizations.weight_norm(nn.Conv1d(1, 2, 2)), head(6)), 1, 4
     ),
+    "wide": lambda: on(
+        nn.Sequential(
+            nn.Linear(4, 80), nn.Tanh(), nn.Linear(80, 70), nn.GELU(), nn.Linear(70, 2, bias=False)
+        ),
+        4,
+    ),
     "one output": lambda: on(nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 1)), 4),
     "max pool": lambda: on(
         nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), head(12)), 1, 4, 4

@@ -174,7 +174,7 @@ def test_unknown_outputs(outputs, came):
 @pytest.mark.parametrize(
     ("parameters", "came"),
     [
-        (["0.wight"], "0.wight"),
+        (["0.size"], "0.size"),
         ([], "no parameter|at least one|none"),
         (lambda name: False, "no parameter|at least one|none"),
         (3, "3|int"),

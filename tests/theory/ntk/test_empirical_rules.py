@@ -115,3 +115,41 @@ def smallest_budget(model, x1, x2, outputs):
             continue
         return 1 << power
     pytest.fail("no budget up to 1 GiB is accepted")
+
+
+LARGE = (
+    "linear last on a sequence",
+    "wide",
+    "conv2d many channels",
+    "conv2d is the output",
+    "transposed 2d options",
+    "batch norm 2d",
+    "layer norm is the output",
+    "embedding of one index",
+    "called twice",
+    "raw parameters",
+)
+"""One for each way in which a large block is put together."""
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_many_samples(name):
+    """Kernels so large that they are made strip by strip: entries at the ends of strips."""
+    built = ALL[name]()
+    x1, x2 = built.x(280), built.x(260, seed=5)
+    rows, columns = [0, 1, 100, 254, 255, 256, 257, 279], [0, 47, 48, 128, 255, 256, 259]
+    for other, right, chosen in ((None, x1, rows), (x2, x2, columns)):
+        full = empirical_ntk(built.model, x1, other)
+        want = reference(built.model, x1[rows], right[chosen])
+        assert_near(full[rows][:, chosen], want)
+        size = float(full.abs().max())
+        forms = {
+            "trace": torch.einsum("nmii->nm", full),
+            "diagonal": torch.einsum("nmii->nmi", full),
+            "pseudo": full.sum((2, 3)),
+        }
+        for outputs, form in forms.items():
+            found = empirical_ntk(built.model, x1, other, outputs=outputs)
+            assert_near(found, form, scale=size * 4)
+            assert other is not None or torch.equal(found, found.transpose(0, 1))
+        assert other is not None or torch.equal(full, full.permute(1, 0, 3, 2))
