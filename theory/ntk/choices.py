@@ -115,12 +115,12 @@ def refuse_train(model: nn.Module, *, otherwise: str = "") -> None:
 
 def refuse_weights(model: nn.Module) -> None:
     """Raise ValueError, naming them, unless all parameters are finite."""
-    sizes = {
-        name: torch.linalg.vector_norm(each.detach(), ord=float("inf"))
-        for name, each in model.named_parameters()
-        if each.is_floating_point()
-    }
-    if not torch.stack([size.double() for size in sizes.values()]).isfinite().all():
-        bad = [name for name, size in sizes.items() if not size.isfinite()]
-        msg = f"parameters of the model must be finite, got nan or inf in {', '.join(bad)}"
-        raise ValueError(msg)
+    real = {name: each for name, each in model.named_parameters() if each.is_floating_point()}
+    # a sum is not finite if a term is not; the other way round, it may have overflowed
+    sums = [each.detach().sum().double() for each in real.values()]
+    if sums and not torch.stack(sums).isfinite().all():
+        bad = [name for name, each in real.items() if not each.isfinite().all()]
+        if bad:
+            msg = f"parameters of the model must be finite, got nan or inf in {', '.join(bad)}"
+            raise ValueError(msg)
+
