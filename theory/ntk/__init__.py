@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from theory.ntk.blocks import blocks_shape, ntk_blocks
-    from theory.ntk.dynamics import KernelFlow, Trained, trained_outputs
-    from theory.ntk.eigen import Eigenpairs, alignment, effective_rank, top_eigenpairs
     from theory.ntk.empirical import empirical_ntk, kernel_matrix
-    from theory.ntk.jacobian import jacobian_contraction
-    from theory.ntk.linearization import Linearized, linearize
+    from theory.ntk.functional.jacobian import jacobian_contraction
+    from theory.ntk.linearized.network import Linearized, linearize
+    from theory.ntk.linearized.training import KernelFlow, Trained, trained_outputs
     from theory.ntk.operator import NTKOperator
     from theory.ntk.projections import (
         Eigendirections,
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
         patches,
         representations,
     )
+    from theory.ntk.spectra.eigenpairs import Eigenpairs, alignment, effective_rank, top_eigenpairs
 
 __all__ = [
     "Eigendirections",
@@ -57,12 +57,12 @@ __all__ = [
 
 _NAMES = {
     "blocks": ("blocks_shape", "ntk_blocks"),
-    "dynamics": ("KernelFlow", "Trained", "trained_outputs"),
+    "linearized.training": ("KernelFlow", "Trained", "trained_outputs"),
     "operator": ("NTKOperator",),
-    "eigen": ("Eigenpairs", "alignment", "effective_rank", "top_eigenpairs"),
+    "spectra.eigenpairs": ("Eigenpairs", "alignment", "effective_rank", "top_eigenpairs"),
     "empirical": ("empirical_ntk", "kernel_matrix"),
-    "jacobian": ("jacobian_contraction",),
-    "linearization": ("Linearized", "linearize"),
+    "functional.jacobian": ("jacobian_contraction",),
+    "linearized.network": ("Linearized", "linearize"),
     "projections": (
         "Eigendirections",
         "OutputProjections",

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from theory import checks
-from theory.ntk.choices import chosen_parameters
 from theory.ntk.empirical import MEMORY, Outputs, empirical_ntk
+from theory.ntk.engine.choices import chosen_parameters
 
 BLOCK = 512
 Task = tuple[int, int]

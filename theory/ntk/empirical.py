@@ -4,7 +4,7 @@ r"""The empirical neural tangent kernel of a network, exact, in bounded memory.
           \frac{\partial f_i(x)}{\partial \theta} \frac{\partial f_j(x')}{\partial \theta}
 
 [Jacot 2018]. Layer by layer from inputs and cotangents (`theory.ntk.engine`), never from whole
-Jacobians; what no rule covers goes by `torch.func` (`theory.ntk.jacobian`).
+Jacobians; what no rule covers goes by `torch.func` (`theory.ntk.functional.jacobian`).
 """
 
 from collections.abc import Callable, Sequence
@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from theory import checks
-from theory.ntk.choices import chosen_parameters, ready_inputs
-from theory.ntk.coupled import coupled_kernel
+from theory.ntk.engine.choices import chosen_parameters, ready_inputs
 from theory.ntk.engine.contraction import Mode, contract, shape_of
+from theory.ntk.engine.coupled import coupled_kernel
 from theory.ntk.engine.factors import Factor
 from theory.ntk.engine.model import Engine, Group
-from theory.ntk.jacobian import OutputChoice, jacobian_contraction, output_choice
+from theory.ntk.functional.jacobian import OutputChoice, jacobian_contraction, output_choice
 
 Outputs = Literal["full", "trace", "diagonal", "pseudo"] | Sequence[int]
 Parameters = Sequence[str] | Callable[[str], bool] | None

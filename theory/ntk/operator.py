@@ -18,11 +18,11 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.func import functional_call
 
 from theory import checks
-from theory.ntk.choices import chosen_parameters, ready_inputs
 from theory.ntk.engine import capture
+from theory.ntk.engine.choices import chosen_parameters, ready_inputs
 from theory.ntk.engine.factors import Patched
 from theory.ntk.engine.model import Engine
-from theory.ntk.jacobian import jacobian_contraction
+from theory.ntk.functional.jacobian import jacobian_contraction
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator

@@ -20,7 +20,7 @@ from sims.predictions import Lengths, names
 from theory.flow.filters import GradientFlow, Ridge
 from theory.flow.logits import cross_entropy_flow
 from theory.ntk import jacobian_contraction
-from theory.ntk.dynamics import KernelFlow
+from theory.ntk.linearized.training import KernelFlow
 
 LENGTHS, READS = Lengths.of(64), (3, 8, 17, 40, 64)
 

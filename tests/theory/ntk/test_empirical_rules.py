@@ -8,7 +8,7 @@ import torch
 from torch.func import functional_call, jacrev
 
 from tests.theory.ntk.networks import ALL, assert_near, reference
-from theory.ntk import empirical_ntk
+from theory.ntk import empirical_ntk, jacobian_contraction
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")
 
@@ -46,6 +46,54 @@ def test_every_form_of_the_kernel(name):
         chosen = [want.shape[2] - 1, 0]
         found = empirical_ntk(built.model, x1, other, outputs=chosen)
         assert_near(found, want[:, :, chosen][..., chosen], scale=size)
+
+
+GENERAL = {
+    "instance norm",
+    "embedding bag",
+    "prelu",
+    "raw parameters",
+    "attention",
+    "transformer layer",
+    "gru",
+    "lstm",
+    "weight norm",
+    "weight norm of a convolution",
+    "tied embedding",
+    "called twice and by hand",
+    "only by hand",
+    "subclass of a layer",
+    "sequence first",
+    "unused",
+    "positions",
+}
+"""Where some parameters have no rule, or are used in another way than it says."""
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name not in GENERAL])
+def test_rules_are_used(name, monkeypatch):
+    """A rule that is wrong would be found out by the engine's own check, and only cost time."""
+
+    def refuse(*given, **options):
+        pytest.fail("some parameters went the general way")
+
+    monkeypatch.setattr("theory.ntk.empirical.jacobian_contraction", refuse)
+    built = ALL[name]()
+    assert_near(empirical_ntk(built.model, built.x()), reference(built.model, built.x()))
+
+
+@pytest.mark.parametrize("name", sorted(GENERAL))
+def test_what_has_no_rule_goes_the_general_way(name, monkeypatch):
+    called = []
+
+    def watched(*given, **options):
+        called.append(given)
+        return jacobian_contraction(*given, **options)
+
+    monkeypatch.setattr("theory.ntk.empirical.jacobian_contraction", watched)
+    built = ALL[name]()
+    empirical_ntk(built.model, built.x())
+    assert called
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from theory.ntk.choices import refuse_train, refuse_weights
 from theory.ntk.engine import capture
+from theory.ntk.engine.choices import refuse_train, refuse_weights
 from theory.ntk.engine.factors import Factor, joined
 from theory.ntk.engine.planning import factors_of, plan_of
 from theory.ntk.engine.subject import Subject, refuse_not_finite

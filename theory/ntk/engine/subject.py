@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from theory.ntk.calling import called, cast
+from theory.ntk.engine.calling import called, cast
 
 
 class Subject:

@@ -2,7 +2,7 @@
 
 A rule turns what a layer saw, with the cotangents at its output, into factors. A module belongs to
 a rule if it runs the forward pass of that class unchanged; any other module that owns parameters
-goes the general way (`theory.ntk.jacobian`).
+goes the general way (`theory.ntk.functional.jacobian`).
 """
 
 from typing import Protocol

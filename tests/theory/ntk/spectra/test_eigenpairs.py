@@ -10,8 +10,8 @@ from torch import nn
 from tests import strategies
 from tests.theory.ntk.networks import assert_near, normal, randomized, share
 from theory.ntk import NTKOperator, empirical_ntk
-from theory.ntk.eigen import alignment, effective_rank, top_eigenpairs
-from theory.ntk.krylov import _orthonormal
+from theory.ntk.spectra.eigenpairs import alignment, effective_rank, top_eigenpairs
+from theory.ntk.spectra.krylov import _orthonormal
 
 SOLVERS = ("exact", "randomized", "lanczos")
 SPECTRA = {

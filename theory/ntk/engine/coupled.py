@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from theory.ntk.calling import called, cast
-from theory.ntk.jacobian import OutputChoice, mirror, output_choice
+from theory.ntk.engine.calling import called, cast
+from theory.ntk.functional.jacobian import OutputChoice, mirror, output_choice
 
 
 def coupled_kernel(

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from theory.ntk.products import Products
+from theory.ntk.spectra.products import Products
 
 # Blocks that a basis holds before it restarts from its best vectors.
 BLOCKS = 5

@@ -25,7 +25,7 @@ from theory.flow.filters import (
 )
 from theory.flow.logits import cross_entropy_flow, kernel_predictions
 from theory.ntk import empirical_ntk, kernel_matrix, linearize
-from theory.ntk.dynamics import KernelFlow, trained_outputs
+from theory.ntk.linearized.training import KernelFlow, trained_outputs
 
 N, M, K = 6, 4, 3
 SCHEMES = [
@@ -386,7 +386,7 @@ def full_block(model, x1, x2=None):
 
 
 def test_cross_entropy_jacobian_is_the_derivative_of_its_velocity(flow):
-    from theory.ntk.dual import FullDual
+    from theory.ntk.linearized.dual import FullDual
 
     modes = np.ascontiguousarray(flow.modes[:, :7])
     problem = FullDual.of(modes, flow.eigenvalues[:7], soft(1).numpy(), soft().numpy())

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from theory.ntk.function import check_inputs
+from theory.ntk.functional.function import check_inputs
 
 _DROPOUT = (
     nn.Dropout,
@@ -123,4 +123,3 @@ def refuse_weights(model: nn.Module) -> None:
         if bad:
             msg = f"parameters of the model must be finite, got nan or inf in {', '.join(bad)}"
             raise ValueError(msg)
-

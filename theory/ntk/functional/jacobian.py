@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from theory import checks
-from theory.ntk.function import Function, as_function, check_inputs
+from theory.ntk.functional.function import Function, as_function, check_inputs
 
 DEFAULT_MEMORY = 1 << 30
 METHODS = ("auto", "contraction", "products")

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from theory import checks
-from theory.ntk.function import check_inputs
-from theory.ntk.jacobian import DEFAULT_MEMORY
-from theory.ntk.krylov import Found, block_krylov, exact, floor_of, lanczos
-from theory.ntk.products import Products, is_operator, of_kernel, of_operator, sample_major
+from theory.ntk.functional.function import check_inputs
+from theory.ntk.functional.jacobian import DEFAULT_MEMORY
+from theory.ntk.spectra.krylov import Found, block_krylov, exact, floor_of, lanczos
+from theory.ntk.spectra.products import Products, is_operator, of_kernel, of_operator, sample_major
 
 METHODS = ("auto", "exact", "randomized", "lanczos")
 KINDS = ("trace", "entropy")
@@ -214,7 +214,7 @@ def _of_network(
 
 
 def _fits(model: nn.Module, x: Tensor, memory: int) -> bool:
-    from theory.ntk.choices import refuse_train
+    from theory.ntk.engine.choices import refuse_train
 
     refuse_train(model)
     outputs = model(x[:1])

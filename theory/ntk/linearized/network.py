@@ -3,7 +3,7 @@ r"""A network replaced by its first-order expansion in the parameters.
 .. math:: f_\mathrm{lin}(x; \delta) = f(x; \theta_0) + J(x)\, \delta
 
 [Lee et al. 2019]. Trained from :math:`\delta = 0`, its outputs follow the kernel
-:math:`J J^\top` exactly, as `theory.ntk.dynamics` solves in closed form.
+:math:`J J^\top` exactly, as `theory.ntk.linearized.training` solves in closed form.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from theory.ntk.choices import chosen_parameters, refuse_train
-from theory.ntk.function import quiet
+from theory.ntk.engine.choices import chosen_parameters, refuse_train
+from theory.ntk.functional.function import quiet
 
 Displacement = Mapping[str, Tensor]
 

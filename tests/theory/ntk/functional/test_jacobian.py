@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tests.theory.ntk.networks import assert_near, indices, normal, share
-from theory.ntk.function import as_function
-from theory.ntk.jacobian import _route, jacobian_contraction, mirror, output_choice
+from theory.ntk.functional.function import as_function
+from theory.ntk.functional.jacobian import _route, jacobian_contraction, mirror, output_choice
 
 KINDS = ("full", "trace", "diagonal", "pseudo")
 METHODS = ("contraction", "products", "auto")

@@ -9,7 +9,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tests.theory.ntk.networks import assert_near, indices, jacobian, normal, randomized
 from theory.ntk import empirical_ntk
-from theory.ntk.linearization import linearize
+from theory.ntk.linearized.network import linearize
 
 
 def smooth():

@@ -1,0 +1,1 @@
+"""The network that is linear in its parameters, and its training in closed form."""
