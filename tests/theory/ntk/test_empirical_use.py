@@ -317,3 +317,59 @@ def test_a_function_of_its_parameters():
     assert_near(empirical_ntk(f, x1, parameters=parameters), reference(built.model, x1))
     found = empirical_ntk(f, x1, x2, parameters=parameters, outputs="trace")
     assert_near(found, torch.einsum("nmii->nm", reference(built.model, x1, x2)))
+
+
+class Gated(nn.Module):
+    """Parameters of all kinds act on positive inputs alone."""
+
+    def __init__(self, *, by_hand=False):
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 3, bias=False), nn.Linear(3, 2)
+        self.raw = nn.Parameter(torch.ones(3))
+        self.by_hand = by_hand
+
+    def forward(self, x):
+        y = self.first(x.relu()) + self.raw * x[:, :1].relu()
+        if self.by_hand:
+            y = y + torch.tanh(x[:, 1:2].relu() @ self.first.weight[:1, :3])
+        return self.last(y)
+
+
+@pytest.mark.parametrize("silent", [1, 2, 40])
+def test_first_samples_that_say_nothing(silent):
+    """On the first samples nothing flows through some parameters; on later ones it does."""
+    say_nothing_first(silent, by_hand=False)
+
+
+@pytest.mark.xfail(reason="the use by hand is not seen on the samples looked at", strict=True)
+@pytest.mark.parametrize("silent", [2, 40])
+def test_first_samples_that_hide_a_use_by_hand(silent):
+    """The same where a weight of a layer is used once more, by hand, on later samples."""
+    say_nothing_first(silent, by_hand=True)
+
+
+def say_nothing_first(silent, *, by_hand):
+    model = randomized(Gated(by_hand=by_hand))
+    quiet, loud = -normal(silent, 4).abs(), normal(4, 4, seed=6).abs()
+    for x in (quiet, torch.cat([quiet, loud]), loud):
+        assert_near(empirical_ntk(model, x), reference(model, x))
+
+
+@pytest.mark.parametrize("silent", [1, 2])
+def test_dead_units_that_wake(silent):
+    built = on(nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 5), nn.ReLU()), 4)
+    model = built.model.append(randomized(nn.Linear(5, 2), seed=3))
+    with torch.no_grad():
+        model[0].bias.fill_(0.0)
+        model[0].weight.copy_(model[0].weight.abs())
+        model[2].weight.copy_(model[2].weight.abs())
+    quiet, loud = -normal(silent, 4).abs(), normal(4, 4, seed=6).abs()
+    for x in (quiet, torch.cat([quiet, loud]), loud):
+        assert_near(empirical_ntk(model, x), reference(model, x))
+
+
+def test_first_inputs_look_nothing_up():
+    """The first samples are padding alone."""
+    built = ALL["embedding with padding"]()
+    x = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 1], [0, 2, 3, 1], [4, 1, 0, 2]])
+    assert_near(empirical_ntk(built.model, x), reference(built.model, x))
