@@ -52,11 +52,17 @@ def _fitting_python():
     if sys.version_info[:2] in _KNOWN:
         return sys.executable
     names = [f"python{major}.{minor}" for major, minor in _KNOWN]
-    found = next(filter(None, map(shutil.which, names)), None)
+    found = next(filter(_runs, map(shutil.which, names)), None)
     if found is None:
-        why = f"jax 0.4.25 needs one of {', '.join(names)}, and none is on the path"
+        why = f"jax 0.4.25 needs one of {', '.join(names)}, and none runs here"
         raise Missing(why)
     return found
+
+
+def _runs(python):
+    """Whether it is there, and is no shim of a version that is not."""
+    ran = python and subprocess.run([python, "-c", ""], check=False, capture_output=True)
+    return ran and ran.returncode == 0
 
 
 def _run(*command):
