@@ -1,12 +1,13 @@
 r"""Which parameter goes which way, found out and checked once.
 
-The check compares, layer by layer, :math:`v^\top K v` with :math:`|J^\top v|^2` for a random v on
-two samples. What differs is used in a way that its module does not show (a weight used by another
-module, or twice, or sequences that come before samples); it goes the general way.
+The check counts how often each parameter enters the graph of the outputs, and compares, layer by
+layer, :math:`v^\top K v` with :math:`|J^\top v|^2` for a random v on two samples. What differs is
+used in a way that its module does not show (a weight used by hand as well, or sequences that come
+before samples); it goes the general way.
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
@@ -14,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import get_gradient_edge
 
 from theory.ntk.engine import capture
 from theory.ntk.engine.contraction import contract, shape_of
@@ -213,7 +215,7 @@ def _wrong(
     seeds = torch.eye(outputs, dtype=passed.output.dtype, device=passed.output.device)
     random = torch.Generator().manual_seed(0)
     vector = torch.randn(len(probe), outputs, generator=random, dtype=torch.float64).to(seeds)
-    squares = _squares(subject, _parameters(plan), probe, vector)
+    gradients = _gradients(subject, _parameters(plan), probe, vector)
     uses: dict[str, list[list[Factor]]] = {}
     wrong, silent = set(), set()
     for call, pulled in capture.cotangents(passed, seeds, batched=False):
@@ -226,11 +228,13 @@ def _wrong(
         else:
             uses.setdefault(call.name, []).append(own)
     for name, asked in plan.layers.items():
-        exact = [squares[_full_name(name, own)] for own in asked]
-        if all(each is None for each in exact):
+        found = [gradients[_full_name(name, own)] for own in asked]
+        if all(each.uses == 0 for each in found):
             continue  # not called, and not used otherwise
-        total = sum(each or 0.0 for each in exact)
-        if name not in uses or not _agrees(uses[name], vector, total):
+        calls = uses.get(name, ())
+        total = sum(each.square for each in found)
+        entered = all(each.uses == len(calls) for each in found)
+        if not entered or not _agrees(calls, vector, total):
             wrong.add(name)
         elif total == 0:
             silent.add(name)
@@ -250,26 +254,54 @@ def _agrees(uses: Sequence[Sequence[Factor]], vector: Tensor, exact: float) -> b
     return bool(abs(float(flat @ matrix @ flat) - exact) <= near * size)
 
 
-def _squares(
+@dataclass(frozen=True, slots=True)
+class _Gradient:
+    """Of one parameter."""
+
+    square: float
+    """Squared norm of the gradient of the outputs times a vector."""
+    uses: int
+    """Edges of the graph of the outputs that end in the parameter."""
+
+
+def _gradients(
     subject: Subject, names: Sequence[str], probe: Tensor, vector: Tensor
-) -> dict[str, float | None]:
-    """Squared norms of the gradient of the outputs times ``vector``; None for unused parameters."""
+) -> dict[str, _Gradient]:
+    """How the outputs depend on each parameter."""
     outputs, chosen = subject.function_of(names)
     leaves = {name: each.clone().requires_grad_() for name, each in chosen.items()}
     if not leaves:
         return {}
     try:
         with torch.enable_grad():
+            output = outputs(leaves, probe)
+            uses = _uses(output, leaves.values())
             found: Sequence[Tensor | None] = torch.autograd.grad(
-                outputs(leaves, probe), list(leaves.values()), vector, allow_unused=True
+                output, list(leaves.values()), vector, allow_unused=True
             )
     except RuntimeError as error:
         msg = f"the model must be differentiable by its parameters, but autograd says: {error}"
         raise ValueError(msg) from error
     return {
-        name: None if each is None else float(each.double().square().sum())
-        for name, each in zip(leaves, found, strict=True)
+        name: _Gradient(0.0 if each is None else float(each.double().square().sum()), count)
+        for name, each, count in zip(leaves, found, uses, strict=True)
     }
+
+
+def _uses(output: Tensor, leaves: Iterable[Tensor]) -> list[int]:
+    """How often each leaf enters the graph of ``output``, whatever flows there now."""
+    counts = {get_gradient_edge(leaf).node: 0 for leaf in leaves}
+    open_nodes = [output.grad_fn]
+    seen = set(open_nodes)
+    while open_nodes:
+        node = open_nodes.pop()
+        for following, _ in node.next_functions if node is not None else ():
+            if following in counts:
+                counts[following] += 1
+            elif following is not None and following not in seen:
+                seen.add(following)
+                open_nodes.append(following)
+    return list(counts.values())
 
 
 def _faster_batched(subject: Subject, plan: Plan, inputs: Tensor) -> bool:
