@@ -44,9 +44,9 @@ def network_kernel(network: nn.Module, x1: Tensor, x2: Tensor | None, kind: str)
 class Decomposition:
     """A training kernel in its eigenbasis, and the test kernel beside it.
 
-    What `theory.ntk.linearized.training.KernelFlow` is in double precision, for kernels of thousands of rows
-    in the precision of the network: the test kernel is not projected but multiplied by what all
-    filters have learned together, and the decomposition takes half as long.
+    What `theory.ntk.linearized.training.KernelFlow` is in double precision, for kernels of
+    thousands of rows in the precision of the network: the test kernel is not projected but
+    multiplied by what all filters have learned together, and the decomposition takes half as long.
     """
 
     eigenvalues: Array
