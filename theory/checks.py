@@ -137,7 +137,8 @@ def fraction(name: str, value: ArrayLike) -> float:
 
 def count(name: str, value: object, *, minimum: int = 0) -> int:
     """``value`` as an integer >= ``minimum``; integral floats are accepted, others refused."""
-    number = scalar(name, value)  # type: ignore[arg-type]
+    # not through a float, which does not hold large integers
+    number = value if type(value) is int else scalar(name, value)  # type: ignore[arg-type]
     if number != int(number) or number < minimum:
         msg = f"{name} must be an integer >= {minimum}, got {value!r}"
         raise ValueError(msg)

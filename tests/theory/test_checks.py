@@ -66,6 +66,10 @@ def test_an_integral_float_is_a_count():
         checks.count("steps", 3, minimum=5)
 
 
+def test_large_counts_are_kept_to_the_last_digit():
+    assert checks.count("seed", 2**63 + 1) == 2**63 + 1
+
+
 @pytest.mark.parametrize("value", [np.zeros(3), np.zeros((2, 0)), np.zeros((3, 1)), 1.0])
 def test_columns_have_one_row_each(value):
     with pytest.raises(ValueError, match=r"y must have shape \(2,\).*sample.*got shape"):

@@ -17,17 +17,21 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from theory import checks
-from theory.ntk.engine.choices import chosen_parameters, ready_inputs
+from theory.ntk.engine.choices import chosen_parameters, ready_inputs, refuse_weights
 from theory.ntk.engine.contraction import Mode, contract, shape_of
 from theory.ntk.engine.coupled import coupled_kernel
 from theory.ntk.engine.factors import Factor
 from theory.ntk.engine.model import Engine, Group
+from theory.ntk.engine.storage import room
+from theory.ntk.functional.function import is_finite
 from theory.ntk.functional.jacobian import OutputChoice, jacobian_contraction, output_choice
 
 Outputs = Literal["full", "trace", "diagonal", "pseudo"] | Sequence[int]
 Parameters = Sequence[str] | Callable[[str], bool] | None
 MEMORY = 1 << 30
 """Bytes that temporaries may take unless said otherwise."""
+_SMALL = 1 << 16
+"""Numbers of a block that are looked at rather than its edges."""
 
 
 @torch.inference_mode(mode=False)
@@ -164,8 +168,8 @@ class _Task:
         if out is not None:
             return _as_block(_target(out, shape, like), self.choice)
         if contiguous:
-            return _as_block(like.new_empty(shape), self.choice)
-        return like.new_empty(shape_of(self.mode, self.choice.rows, len(self.x1), len(columns)))
+            return _as_block(room(like, *shape), self.choice)
+        return room(like, *shape_of(self.mode, self.choice.rows, len(self.x1), len(columns)))
 
     def run(self, kernels: Sequence[tuple[Group, Tensor]]) -> None:
         """Compute all blocks; of a symmetric kernel those on and above the diagonal."""
@@ -184,7 +188,7 @@ class _Task:
                     tile = _tile(kernel, rows, part)
                     self._one(group, left, right, tile, own=own)
                     self._add_general(group, tile, self.x1[rows], None if own else columns[part])
-                    _refuse_infinite(tile)
+                    self._refuse_infinite(tile)
                     if symmetric and not own:
                         _tile(kernel, part, rows).copy_(_turned(tile))
 
@@ -206,6 +210,17 @@ class _Task:
             symmetric=own,
             memory=self.memory // 4,
         )
+
+    def _refuse_infinite(self, tile: Tensor) -> None:
+        """Raise ValueError if a gradient is not finite: then a whole row or column is not."""
+        edges = (tile[..., :1], tile[:, :1] if tile.ndim > 2 else tile[:1])
+        if not all(map(is_finite, (tile,) if tile.numel() <= _SMALL else edges)):
+            refuse_weights(self.engine.subject.model)
+            msg = (
+                "the kernel must be finite, got nan or inf: the gradient is infinite or overflows "
+                "for some sample. Move the inputs, or pass dtype=torch.float64"
+            )
+            raise ValueError(msg)
 
     def _add_general(
         self, group: Group, tile: Tensor, rows: Tensor, columns: Tensor | None
@@ -275,17 +290,6 @@ def _tile(kernel: Tensor, rows: slice, columns: slice) -> Tensor:
 
 def _turned(tile: Tensor) -> Tensor:
     return tile.permute(2, 3, 0, 1) if tile.ndim == 4 else tile.mT
-
-
-def _refuse_infinite(tile: Tensor) -> None:
-    """Raise ValueError if a gradient is not finite: then a whole row or column is not."""
-    edges = (tile[..., :1], tile[:, :1] if tile.ndim > 2 else tile[:1])
-    if not all(edge.isfinite().all() for edge in edges):
-        msg = (
-            "the kernel must be finite, got nan or inf: the gradient is infinite or overflows for "
-            "some sample. Move the inputs, or pass dtype=torch.float64"
-        )
-        raise ValueError(msg)
 
 
 def _target(out: Tensor | NDArray[Any], shape: tuple[int, ...], like: Tensor) -> Tensor:

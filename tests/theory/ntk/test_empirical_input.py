@@ -9,6 +9,7 @@ from torch import nn
 
 from tests.theory.ntk.networks import Positions, normal, on, randomized
 from theory.ntk import NTKOperator, empirical_ntk, kernel_matrix
+from theory.ntk.functional.function import is_finite
 
 
 def mlp():
@@ -67,6 +68,34 @@ def test_weights_must_be_finite(bad, use):
         model[2].weight[1, 2] = bad
     with pytest.raises(ValueError, match=r"finite.*2\.weight"):
         use(model, normal(3, 4))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_weights_that_stop_being_finite_are_named(bad):
+    """Also once the model is known, whether outputs show it or only gradients."""
+    model = mlp().model
+    empirical_ntk(model, normal(3, 4))
+    with torch.no_grad():
+        model[2].weight[1, 2] = bad
+    with pytest.raises(ValueError, match=r"finite.*2\.weight"):
+        empirical_ntk(model, normal(3, 4))
+    saturated = randomized(torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Sigmoid()))
+    empirical_ntk(saturated, normal(3, 4))
+    with torch.no_grad():
+        saturated[0].bias[1] = math.inf
+    kernel = empirical_ntk(saturated, normal(3, 4))
+    assert kernel.isfinite().all()
+    assert (kernel[:, :, 1] == 0).all()
+    assert (kernel[:, :, :, 1] == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_sums_that_overflow_are_not_taken_for_infinite_terms(dtype):
+    large = torch.finfo(dtype).max / 2
+    assert is_finite(torch.full((9,), large, dtype=dtype))
+    assert not is_finite(torch.tensor([1.0, math.nan], dtype=dtype))
+    assert not is_finite(torch.tensor([-math.inf, math.inf], dtype=dtype))
+    assert is_finite(torch.zeros(0, dtype=dtype))
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

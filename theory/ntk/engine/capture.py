@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
+from theory.ntk.engine.storage import room
+
 Forward = Callable[[Tensor], Tensor]
 
 
@@ -123,9 +125,9 @@ class _Buffer:
         if self.values is None:
             if pulled.ndim > 2:
                 shape = (len(pulled), self.count, *pulled.shape[1:])
-                self.values = pulled.new_empty(shape).transpose(0, 1)
+                self.values = room(pulled, *shape).transpose(0, 1)
             else:
-                self.values = pulled.new_empty(self.count, *pulled.shape)
+                self.values = room(pulled, self.count, *pulled.shape)
             self.values[:number] = 0
         self.values[number] = pulled
 
@@ -173,7 +175,7 @@ def _hook(name: str, calls: list[Call], *, copied: bool) -> Callable[..., Tensor
         # a leaf must not be changed in place, its copy may
         returned = output.clone() if leaf else output
         version = seen._version
-        end = get_gradient_edge(returned)
+        end = get_gradient_edge(returned) if leaf else edge
         calls.append(Call(name, seen, edge, version, output.shape, end))
         return returned
 

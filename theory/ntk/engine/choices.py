@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from theory.ntk.functional.function import check_inputs
+from theory.ntk.functional.function import check_inputs, is_finite
 
 _DROPOUT = (
     nn.Dropout,
@@ -115,11 +115,7 @@ def refuse_train(model: nn.Module, *, otherwise: str = "") -> None:
 
 def refuse_weights(model: nn.Module) -> None:
     """Raise ValueError, naming them, unless all parameters are finite."""
-    real = {name: each for name, each in model.named_parameters() if each.is_floating_point()}
-    # a sum is not finite if a term is not; the other way round, it may have overflowed
-    sums = [each.detach().sum().double() for each in real.values()]
-    if sums and not torch.stack(sums).isfinite().all():
-        bad = [name for name, each in real.items() if not each.isfinite().all()]
-        if bad:
-            msg = f"parameters of the model must be finite, got nan or inf in {', '.join(bad)}"
-            raise ValueError(msg)
+    bad = [name for name, each in model.named_parameters() if not is_finite(each)]
+    if bad:
+        msg = f"parameters of the model must be finite, got nan or inf in {', '.join(bad)}"
+        raise ValueError(msg)

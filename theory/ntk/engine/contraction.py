@@ -14,6 +14,7 @@ from torch import Tensor
 
 from theory.ntk.engine.factors import Factor, Outer, Patched, Rows
 from theory.ntk.engine.gemm import add_product, multiply
+from theory.ntk.engine.storage import Space, room
 
 Mode = Literal["full", "trace", "diagonal"]
 _ROWS = 256
@@ -37,7 +38,7 @@ class _Term:
 class _Constant:
     """Inner products of inputs (N, M), times the same weights (K, K) for all samples."""
 
-    weights: list[list[float]]
+    weights: Tensor
     scale: Tensor
 
 
@@ -95,7 +96,7 @@ def _light(pairs: list[tuple[Factor, Factor]]) -> tuple[list[_Term], list[_Const
         elif isinstance(one, Outer) and isinstance(two, Outer):
             if one.constant or two.constant:
                 weights = one.cotangents[:, 0] @ two.cotangents[:, 0].mT
-                constants.append(_Constant(weights.tolist(), one.scale(two)))
+                constants.append(_Constant(weights, one.scale(two)))
             else:
                 terms.append(_Term(one.cotangents, two.cotangents, one.scale(two)))
     return terms, constants
@@ -119,7 +120,8 @@ def _full(
         _full_at_once(terms, constants, heavy, out, symmetric=symmetric)
         return
     size = min(_ROWS, samples) * outputs * columns
-    total, product = out.new_empty(size), out.new_empty(size if len(terms) > 1 else 0)
+    weighted = [(constant.scale, constant.weights.tolist()) for constant in constants]
+    total, product = room(out, size), room(out, size if len(terms) > 1 else 0)
     for i in range(outputs):
         for rows in _blocks(samples):
             count = rows.stop - rows.start
@@ -131,11 +133,11 @@ def _full(
             tail = tail.view(count, outputs - first - 1, columns)
             skip = first * columns + start
             _strip(terms, strip, product[: count * width], i, rows, skip, start)
-            for constant in constants:
-                head.add_(constant.scale[rows, start:], alpha=constant.weights[i][first])
+            for scale, weights in weighted:
+                head.add_(scale[rows, start:], alpha=weights[i][first])
                 for j in range(first + 1, outputs):
-                    if weight := constant.weights[i][j]:
-                        tail[:, j - first - 1].add_(constant.scale[rows], alpha=weight)
+                    if weight := weights[i][j]:
+                        tail[:, j - first - 1].add_(scale[rows], alpha=weight)
             if heavy is not None:
                 head += heavy[rows, i, start:, first]
                 tail += heavy[rows, i, :, first + 1 :].mT
@@ -164,13 +166,13 @@ def _full_at_once(
             product *= term.scale[None, :, None]
         total += product
     for constant in constants:
-        weights = out.new_tensor(constant.weights)
-        total += weights[:, None, :, None] * constant.scale[None, :, None]
+        total += constant.weights[:, None, :, None] * constant.scale[None, :, None]
     if heavy is not None:
         total += heavy.permute(1, 0, 3, 2)
     if symmetric:
-        matrix = total.view(len(out) * out.shape[1], -1)
-        total = (matrix.triu() + matrix.triu(1).mT).view(out.shape)
+        # half of the sum with its transpose is symmetric to the last bit
+        matrix = total.mul_(0.5).view(len(out) * out.shape[1], -1)
+        total = (matrix + matrix.mT).view(out.shape)
     out.copy_(total)
 
 
@@ -234,7 +236,7 @@ def _trace(
             else:
                 total.addcmul_(product, term.scale[rows, start:])
         for constant in constants:
-            weight = sum(row[i] for i, row in enumerate(constant.weights))
+            weight = float(constant.weights.trace())
             total.add_(constant.scale[rows, start:], alpha=weight)
         if heavy is not None:
             total += heavy[rows, start:]
@@ -265,7 +267,7 @@ def _diagonal(
             product = term.left[i] @ term.right[i].mT
             total += product if term.scale is None else product * term.scale
         for constant in constants:
-            total.add_(constant.scale, alpha=constant.weights[i][i])
+            total.add_(constant.scale, alpha=float(constant.weights[i, i]))
         if heavy is not None:
             total += heavy[i]
         if symmetric:
@@ -295,12 +297,14 @@ def _patched(
     shape = shape_of(mode, outputs, one.samples, two.samples)
     if mode == "full":
         shape = (one.samples, outputs, two.samples, outputs)
-    total = out.new_zeros(shape)
+    total = room(out, *shape).zero_()
+    by_jacobians = []
     for one, two in found:
         if _prefers_positions(one, two, mode, symmetric=symmetric):
             _by_positions(one, two, total, mode, symmetric=symmetric, memory=memory)
         else:
-            _by_jacobians(one, two, total, mode, symmetric=symmetric, memory=memory)
+            by_jacobians.append((one, two))
+    _by_jacobians(by_jacobians, total, mode, symmetric=symmetric, memory=memory)
     if symmetric and mode == "full":
         mirror(total.view(one.samples * outputs, -1))
     return total
@@ -324,27 +328,46 @@ def _prefers_positions(one: Patched, two: Patched, mode: Mode, *, symmetric: boo
 
 
 def _by_jacobians(
-    one: Patched, two: Patched, total: Tensor, mode: Mode, *, symmetric: bool, memory: int
+    pairs: list[tuple[Patched, Patched]],
+    total: Tensor,
+    mode: Mode,
+    *,
+    symmetric: bool,
+    memory: int,
 ) -> None:
     """Form the Jacobians of some channels of all samples, and multiply them."""
-    everything = slice(None)
-    samples = one.samples + (0 if symmetric else two.samples)
-    for channels in one.pieces(memory // 2, samples=samples):
-        left = one.jacobian(everything, channels).flatten(2)
-        right = left if symmetric else two.jacobian(everything, channels).flatten(2)
-        if mode == "diagonal":
-            for i, block in enumerate(total):
-                block.addmm_(left[:, i], right[:, i].mT)
-            continue
-        rows = len(left) * (left.shape[1] if mode == "full" else 1)
-        columns = len(right) * (right.shape[1] if mode == "full" else 1)
-        left, right = left.reshape(rows, -1), right.reshape(columns, -1)
-        matrix = total.view(rows, columns)
-        step = max(48, min(_ROWS, -(-rows // 4))) if symmetric else rows
-        for start in range(0, rows, step):
-            part = slice(start, start + step)
-            begin = start if symmetric else 0
-            add_product(left[part], right[begin:], matrix[part, begin:])
+    spaces = Space(total), Space(total)
+    for one, two in pairs:
+        samples = one.samples + (0 if symmetric else two.samples)
+        for channels in one.pieces(memory // 2, samples=samples):
+            left = _jacobian(one, channels, spaces[0])
+            right = left if symmetric else _jacobian(two, channels, spaces[1])
+            _add_gram(left, right, total, mode, symmetric=symmetric)
+
+
+def _jacobian(factor: Patched, channels: slice, space: Space) -> Tensor:
+    """Rows of the Jacobian of all samples, shape (N, K, …)."""
+    width = channels.stop - channels.start
+    out = space.take(factor.samples, factor.outputs, width, factor.width)
+    factor.write_jacobian(slice(None), channels, out)
+    return out.flatten(2)
+
+
+def _add_gram(left: Tensor, right: Tensor, total: Tensor, mode: Mode, *, symmetric: bool) -> None:
+    """Add inner products of the rows of two Jacobians (N, K, P) and (M, K, P)."""
+    if mode == "diagonal":
+        for i, block in enumerate(total):
+            block.addmm_(left[:, i], right[:, i].mT)
+        return
+    rows = len(left) * (left.shape[1] if mode == "full" else 1)
+    columns = len(right) * (right.shape[1] if mode == "full" else 1)
+    left, right = left.view(rows, -1), right.view(columns, -1)
+    matrix = total.view(rows, columns)
+    step = max(48, min(_ROWS, -(-rows // 4))) if symmetric else rows
+    for start in range(0, rows, step):
+        part = slice(start, start + step)
+        begin = start if symmetric else 0
+        add_product(left[part], right[begin:], matrix[part, begin:])
 
 
 def _by_positions(

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from theory.ntk.engine.storage import Space, room
+
 Meeting = Callable[[int, int], Tensor]
 
 
@@ -90,8 +92,8 @@ class Patched(ABC):
         """S."""
 
     @abstractmethod
-    def jacobian(self, samples: slice, channels: slice) -> Tensor:
-        """Rows of the Jacobian of these samples, shape (n, K, c, D)."""
+    def write_jacobian(self, samples: slice, channels: slice, out: Tensor) -> None:
+        """Write rows of the Jacobian of these samples to ``out``, contiguous, (n, K, c, D)."""
 
     def meeting(self, other: "Patched", others: slice) -> Meeting:
         """Inner products of what positions see, of one sample and m others.
@@ -110,17 +112,21 @@ class Patched(ABC):
         """Channels cut so that Jacobians of so many samples take at most ``memory`` bytes."""
         each = samples * self.outputs * self.width * self.like.element_size()
         step = max(1, min(self.channels, memory // max(1, each)))
-        return [slice(start, start + step) for start in range(0, self.channels, step)]
+        starts = range(0, self.channels, step)
+        return [slice(start, min(start + step, self.channels)) for start in starts]
 
     def squares(self, memory: int) -> Tensor:
         """Squared norms of the rows of the Jacobian, shape (K, N)."""
         found = torch.zeros(
             self.samples, self.outputs, dtype=self.like.dtype, device=self.like.device
         )
+        space = Space(self.like)
         for number in range(self.samples):
             one = slice(number, number + 1)
             for channels in self.pieces(memory, samples=1):
-                found[one] += self.jacobian(one, channels).square().sum((-2, -1))
+                rows = space.take(1, self.outputs, channels.stop - channels.start, self.width)
+                self.write_jacobian(one, channels, rows)
+                found[one] += rows.square_().sum((-2, -1))
         return found.mT
 
 
@@ -141,12 +147,13 @@ class Joined(Patched):
         )
         self.parts = parts
 
-    def jacobian(self, samples: slice, channels: slice) -> Tensor:
+    def write_jacobian(self, samples: slice, channels: slice, out: Tensor) -> None:
         """The sum over uses, shape (n, K, c, D)."""
-        total = self.parts[0].jacobian(samples, channels)
+        self.parts[0].write_jacobian(samples, channels, out)
+        other = room(out, *out.shape)
         for part in self.parts[1:]:
-            total = total + part.jacobian(samples, channels)
-        return total
+            part.write_jacobian(samples, channels, other)
+            out += other
 
 
 Factor = Outer | Rows | Patched

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from theory.ntk.engine import capture
-from theory.ntk.engine.choices import refuse_train, refuse_weights
+from theory.ntk.engine.choices import refuse_train
 from theory.ntk.engine.factors import Factor, joined
 from theory.ntk.engine.planning import factors_of, plan_of
 from theory.ntk.engine.subject import Subject, refuse_not_finite
@@ -44,7 +44,6 @@ class Engine:
             model,
             otherwise=", or pass allow_train=True for the kernel of these batches as they are",
         )
-        refuse_weights(model)
         self.subject = Subject(model, dtype)
         self.plan = plan_of(self.subject, tuple(names), inputs)
         self.layers = {name: self.subject.modules[name] for name in self.plan.layers}
@@ -81,7 +80,7 @@ class Engine:
             ValueError: If an output is not finite.
         """
         passed = capture.forward(self.subject, self.layers, inputs)
-        refuse_not_finite(passed.output)
+        refuse_not_finite(passed.output, self.subject.model)
         return passed
 
     def factors(self, inputs: Tensor, seeds: Tensor) -> dict[str, list[Factor]]:

@@ -18,10 +18,12 @@ from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 
 from theory.ntk.engine import capture
+from theory.ntk.engine.choices import refuse_weights
 from theory.ntk.engine.contraction import contract, shape_of
 from theory.ntk.engine.factors import Factor, joined
 from theory.ntk.engine.rules import rule_of
 from theory.ntk.engine.subject import Subject, refuse_not_finite
+from theory.ntk.functional.function import is_finite
 
 _KEPT = 16
 """Plans kept of one model, for other shapes of inputs or choices of parameters."""
@@ -89,6 +91,7 @@ def plan_of(subject: Subject, names: tuple[str, ...], inputs: Tensor) -> Plan:
 
 def _found_out(subject: Subject, names: tuple[str, ...], inputs: Tensor) -> Plan:
     """Sort the parameters by route on two samples, check the result, and time the ways back."""
+    refuse_weights(subject.model)
     probe = inputs[:2]
     asked = _owned(subject.modules, names)
     ruled = {
@@ -164,7 +167,7 @@ def _first(
     if output.shape[1] == 0 or not output.is_floating_point():
         msg = f"outputs must be real numbers, one or more, got {output.shape[1]} of {output.dtype}"
         raise ValueError(msg)
-    refuse_not_finite(output)
+    refuse_not_finite(output, subject.model)
     return passed
 
 
@@ -199,7 +202,7 @@ def _checked(subject: Subject, plan: Plan, passed: capture.Pass, probe: Tensor) 
     if silent:
         other = subject.perturbed()
         again = capture.forward(other, {name: subject.modules[name] for name in plan.layers}, probe)
-        if again.output.isfinite().all():
+        if is_finite(again.output):
             wrong |= _wrong(other, plan, again, probe)[0]
     kept = {name: own for name, own in plan.layers.items() if name not in wrong}
     moved = [_full_name(name, own) for name in sorted(wrong) for own in sorted(plan.layers[name])]

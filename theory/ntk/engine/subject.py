@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from theory.ntk.engine.calling import called, cast
+from theory.ntk.engine.choices import refuse_weights
+from theory.ntk.functional.function import is_finite
 
 
 class Subject:
@@ -59,8 +61,9 @@ class Subject:
         return outputs, chosen
 
 
-def refuse_not_finite(outputs: Tensor) -> None:
-    """Raise ValueError unless all outputs are finite; inputs and weights are."""
-    if not outputs.isfinite().all():
+def refuse_not_finite(outputs: Tensor, model: nn.Module) -> None:
+    """Raise ValueError unless all outputs are finite; it names weights that are not."""
+    if not is_finite(outputs):
+        refuse_weights(model)
         msg = "outputs of the model must be finite, got nan or inf for finite inputs and weights"
         raise ValueError(msg)

@@ -1,5 +1,6 @@
 """A function of parameters and a batch, with its Jacobian rows and products, sample by sample."""
 
+import cmath
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -77,10 +78,19 @@ def check_inputs(name: str, x: object, *, like: Tensor | None = None) -> Tensor:
     return x
 
 
+def is_finite(values: Tensor) -> bool:
+    """Whether all values are finite, at the price of one sum where they are.
+
+    >>> is_finite(torch.tensor([3e38, 3e38])), is_finite(torch.tensor([0.0, torch.nan]))
+    (True, False)
+    """
+    # a sum is not finite if a term is not; the other way round, it may have overflowed
+    total = values.detach().sum().item()
+    return cmath.isfinite(total) or bool(torch.isfinite(values).all())
+
+
 def _require_finite(name: str, values: Tensor) -> None:
-    if (values.is_floating_point() or values.is_complex()) and not bool(
-        torch.isfinite(values).all()
-    ):
+    if not is_finite(values):
         bad = int((~torch.isfinite(values)).sum())
         msg = f"{name} must be finite; {bad} of {values.numel()} values are not"
         raise ValueError(msg)

@@ -83,23 +83,21 @@ class Patches(Patched):
         self.pulled = cotangents.flatten(3).transpose(0, 1)
         self.spatial = module.groups == 1
 
-    def jacobian(self, samples: slice, channels: slice) -> Tensor:
+    def write_jacobian(self, samples: slice, channels: slice, out: Tensor) -> None:
         """Cotangents times patches, group by group, shape (n, K, c, D)."""
         pulled = self.pulled[samples, :, channels]
         count, outputs, width, positions = pulled.shape
-        found = pulled.new_empty(count, outputs, width, self.width)
         first = range(self.channels)[channels].start
         each = self.module.groups * self.width * positions * pulled.element_size()
         for part in _parts(count, max(1, _PATCHES // each)):
             seen = patches(self.seen[samples][part], self.module)
             if self.module.groups == 1:
                 flat = pulled[part].reshape(-1, outputs * width, positions)
-                torch.bmm(flat, seen.mT, out=found[part].view(-1, outputs * width, self.width))
+                torch.bmm(flat, seen.mT, out=out[part].view(-1, outputs * width, self.width))
                 continue
             seen = seen.view(len(seen), self.module.groups, self.width, positions)
             for group, own in _grouped(first, width, self.channels // self.module.groups):
-                found[part, :, own] = pulled[part, :, own] @ seen[:, None, group].mT
-        return found
+                out[part, :, own] = pulled[part, :, own] @ seen[:, None, group].mT
 
     def meeting(self, other: Patched, others: slice) -> Meeting:
         """Inner products of patches."""
@@ -134,12 +132,11 @@ class Spread(Patched):
         )
         self.module, self.seen, self.pulled = module, seen, cotangents.transpose(0, 1)
 
-    def jacobian(self, samples: slice, channels: slice) -> Tensor:
+    def write_jacobian(self, samples: slice, channels: slice, out: Tensor) -> None:
         """Inputs times patches of the cotangents, group by group, shape (n, K, c, D)."""
         seen = self.seen[samples, channels]
         count, width = seen.shape[:2]
         seen = seen.reshape(count, 1, width, -1)
-        found = seen.new_empty(count, self.outputs, width, self.width)
         first = range(self.channels)[channels].start
         each = self.outputs * self.module.groups * self.width * self.positions
         for part in _parts(count, max(1, _PATCHES // (each * seen.element_size()))):
@@ -148,8 +145,7 @@ class Spread(Patched):
             shape = (-1, self.outputs, self.module.groups, self.width, self.positions)
             spread = spread.reshape(shape)
             for group, own in _grouped(first, width, self.channels // self.module.groups):
-                found[part, :, own] = seen[part, :, own] @ spread[:, :, group].mT
-        return found
+                out[part, :, own] = seen[part, :, own] @ spread[:, :, group].mT
 
 
 def patches(

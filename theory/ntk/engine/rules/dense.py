@@ -54,9 +54,9 @@ class Along(Patched):
         )
         self.seen, self.pulled = seen, cotangents.transpose(0, 1)
 
-    def jacobian(self, samples: slice, channels: slice) -> Tensor:
+    def write_jacobian(self, samples: slice, channels: slice, out: Tensor) -> None:
         """Sums over positions of cotangent times input, shape (n, K, c, D)."""
-        return torch.matmul(self.pulled[samples, ..., channels].mT, self.seen[samples, None])
+        torch.matmul(self.pulled[samples, ..., channels].mT, self.seen[samples, None], out=out)
 
     def meeting(self, other: Patched, others: slice) -> Meeting:
         """Inner products of inputs."""
