@@ -22,6 +22,7 @@ from theory.ntk.engine import capture
 from theory.ntk.engine.choices import chosen_parameters, ready_inputs
 from theory.ntk.engine.factors import Patched
 from theory.ntk.engine.model import Engine
+from theory.ntk.engine.storage import room
 from theory.ntk.functional.jacobian import jacobian_contraction
 
 if TYPE_CHECKING:
@@ -213,7 +214,7 @@ class _Use:
         shape = (columns, count, *self.cotangents.shape[2:])
         if self.cotangents.shape[1] != count:
             return (vectors.permute(2, 0, 1) @ self.cotangents[:, 0]).contiguous()
-        total = self.cotangents.new_empty(shape)
+        total = room(self.cotangents, *shape)
         weights = vectors.permute(1, 2, 0).reshape(-1, columns, count, *(1,) * (len(shape) - 2))
         for rows in self._blocks():
             part = total[:, rows]
@@ -452,7 +453,9 @@ def _applied(
     if isinstance(module, nn.Linear) and seen.ndim == 2:
         if "weight" not in own:
             return weights["bias"][:, None].expand(-1, len(seen), -1)
-        moved = seen @ weights["weight"].mT
+        other = weights["weight"]
+        moved = room(seen, len(other), len(seen), other.shape[1])
+        torch.matmul(seen, other.mT, out=moved)
         return moved.add_(weights["bias"][:, None]) if "bias" in own else moved
     columns = len(next(iter(weights.values())))
     rest = {

@@ -79,6 +79,15 @@ def test_weights_that_stop_being_finite_are_named(bad):
         model[2].weight[1, 2] = bad
     with pytest.raises(ValueError, match=r"finite.*2\.weight"):
         empirical_ntk(model, normal(3, 4))
+    hidden = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2), torch.nn.Sigmoid())
+    empirical_ntk(randomized(hidden), normal(3, 4))
+    with torch.no_grad():
+        hidden[1].weight[0, 0] = bad
+    with pytest.raises(ValueError, match=r"finite.*1\.weight"):
+        empirical_ntk(hidden, normal(3, 4))
+
+
+def test_an_infinite_weight_behind_which_all_is_finite():
     saturated = randomized(torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Sigmoid()))
     empirical_ntk(saturated, normal(3, 4))
     with torch.no_grad():
