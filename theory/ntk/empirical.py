@@ -59,8 +59,9 @@ def empirical_ntk(
             computed once.
         outputs: ``"full"``: all pairs of outputs, shape (N, M, K, K); ``"trace"``: their sum over
             i = j, shape (N, M) (divide by K for the mean that others call so); ``"diagonal"``: each
-            output with itself, shape (N, M, K); ``"pseudo"``: the kernel of the sum of the outputs,
-            shape (N, M) [Mohamadi 2023]; or a list of k outputs, shape (N, M, k, k).
+            output with itself, shape (N, M, K); ``"pseudo"``: the kernel of the sum of the outputs
+            over the root of K, the mean over i of the sum over j, shape (N, M) [Mohamadi 2023]; or
+            a list of k outputs, shape (N, M, k, k).
         parameters: Names of parameters or of modules, or a predicate of names; by default all that
             require a gradient. For a function: a dict or any tree of tensors.
         by_layer: Return a dict of kernels by name of the module whose parameters make them; they

@@ -68,8 +68,8 @@ def jacobian_contraction(
             symmetric to the last bit: each pair is computed once.
         outputs: ``"full"`` for all pairs of outputs; ``"trace"`` for the sum over
             i of K[n, m, i, i]; ``"diagonal"`` for K[n, m, i, i]; ``"pseudo"`` for the kernel of
-            the sum of outputs [Mohamadi, Bae and Sutherland 2023]; a list of outputs for their
-            pairs alone.
+            the sum of outputs over the root of K, the sum over i, j of K[n, m, i, j] / K [Mohamadi,
+            Bae and Sutherland 2023]; a list of outputs for their pairs alone.
         memory: Bytes for everything but the result; None for 1 GiB.
         method: ``"auto"``, ``"contraction"`` or ``"products"``.
 
@@ -132,7 +132,9 @@ class OutputChoice:
     def cotangents(self, like: Tensor) -> Tensor:
         """What is pulled back, shape (rows, K)."""
         if self.kind == "pseudo":
-            return torch.ones(1, self.total, dtype=like.dtype, device=like.device)
+            return torch.full(
+                (1, self.total), self.total**-0.5, dtype=like.dtype, device=like.device
+            )
         identity = torch.eye(self.total, dtype=like.dtype, device=like.device)
         every = self.indices == tuple(range(self.total))
         return identity if every else identity[list(self.indices)]
@@ -345,7 +347,7 @@ class _Blocks:
         """Add J J' e of shape (columns, outputs pulled, rows, K)."""
         rows, columns, block = place
         if self.choice.kind == "pseudo":
-            kernel[rows, columns] += pushed.sum(dim=(1, 3)).T
+            kernel[rows, columns] += self.choice.total**-0.5 * pushed.sum(dim=(1, 3)).T
             return
         if self.choice.kind == "full":
             chosen = pushed[..., list(self.choice.indices)]

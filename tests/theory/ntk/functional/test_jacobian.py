@@ -40,7 +40,7 @@ def contracted(left, right, kind):
     if kind == "full":
         return full
     if kind == "pseudo":
-        return full.sum((2, 3))
+        return full.sum((2, 3)) / full.shape[2]
     diagonal = full.diagonal(dim1=2, dim2=3)
     return diagonal if kind == "diagonal" else diagonal.sum(2)
 
