@@ -16,7 +16,7 @@ from theory.flow.logits import (
     kernel_predictions,
     minimize_cross_entropy,
 )
-from theory.flow.logits.dual import _Dual
+from theory.flow.logits.equation import Dual
 from theory.flow.logits.kernels import residual
 from theory.flow.spectrum import Spectrum
 
@@ -203,7 +203,7 @@ def test_the_jacobian_given_to_the_solver_is_that_of_the_dual():
     kernel, _ = joint_kernel(2)
     targets, initial, _ = problem(3)
     spectrum = Spectrum.from_kernel(kernel)
-    dual = _Dual.of(spectrum.left[:, :4], spectrum.eigenvalues[:4], initial, targets)
+    dual = Dual.of(spectrum.left[:, :4], spectrum.eigenvalues[:4], initial, targets)
     dual.calls_left = 10**6
     at, step = np.random.default_rng(0).standard_normal(4 * (CLASSES - 1)), 1e-6
     quotients = [

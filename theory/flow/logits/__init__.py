@@ -1,7 +1,8 @@
 """What a kernel learns: squared loss in closed form, cross-entropy by a differential equation."""
 
 from theory.flow.logits.descent import LogitFit, descent_step, minimize_cross_entropy
-from theory.flow.logits.dual import LogitFlow, cross_entropy_flow
+from theory.flow.logits.dual import cross_entropy_flow
+from theory.flow.logits.equation import LogitFlow
 from theory.flow.logits.kernels import cross_entropy, kernel_predictions
 
 __all__ = [

@@ -15,34 +15,34 @@ import numpy as np
 
 from theory.checks import Array
 from theory.flow.logits import LogitFlow
-from theory.flow.logits.dual import _JACOBIAN_LIMIT, _curvature, _Dual, _rises
-from theory.flow.logits.kernels import mean_loss
+from theory.flow.logits.equation import JACOBIAN_LIMIT, Dual, curvature, follow
 
 
 @dataclass(slots=True, eq=False)
-class FullDual(_Dual):
+class FullDual(Dual):
     r"""The equation of b along the learned modes u of the whole kernel, without units.
 
     .. math:: db/ds = U^\top \mathrm{vec}\bigl(Q - \sigma(Z_0/\tau + \mathrm{mat}(U
               \,\mathrm{diag}(\kappa)\, b))\bigr)
+
+    Modes have shape (K n, r), numbered output by output.
     """
 
     @classmethod
-    def of(cls, modes: Array, shares: Array, start: Array, rows: Array) -> "FullDual":
-        """Modes of shape (K n, r), numbered output by output."""
-        return cls(modes, shares, start, rows, np.ones((1, 1)))
+    def _basis(cls, classes: int) -> Array:
+        """Classes do not come apart: b is one column."""
+        del classes
+        return np.ones((1, 1))
 
-    def moved(self, along: Array) -> Array:
-        """What b, shape (..., r, 1), moves the logits by, shape (..., n, K)."""
-        return self.unfolded((along[..., 0] * self.shares) @ self.modes.T)
-
-    def unfolded(self, flat: Array) -> Array:
-        """Vectors (..., K n) as (..., n, K), of the training set or another."""
+    def spread(self, along: Array, modes: Array) -> Array:
+        """b, shape (..., r, 1), as (..., n, K) for modes (K n, r) of these or other samples."""
+        flat = along[..., 0] @ modes.T
         classes = self.rows.shape[1]
         samples = flat.shape[-1] // classes
         return np.swapaxes(flat.reshape(*flat.shape[:-1], classes, samples), -1, -2)
 
-    def _along(self, logits: Array) -> Array:
+    def along(self, logits: Array) -> Array:
+        """Logits along the modes."""
         lead, size = logits.shape[:-2], logits.shape[-2] * logits.shape[-1]
         flat = np.swapaxes(logits, -1, -2).reshape(*lead, size)
         return np.asarray((flat @ self.modes)[..., None])
@@ -51,7 +51,7 @@ class FullDual(_Dual):
         r""":math:`-U^\top H U \,\mathrm{diag}(\kappa)`, H with a block diag(p) - p p' a sample."""
         samples, classes = self.rows.shape
         blocks = self.modes.reshape(classes, samples, -1)
-        bent = np.einsum("nkl,lnr->knr", _curvature(self._logits(flat)), blocks, optimize=True)
+        bent = np.einsum("nkl,lnr->knr", curvature(self.logits(flat)), blocks, optimize=True)
         return np.asarray(-self.modes.T @ bent.reshape(self.modes.shape) * self.shares)
 
 
@@ -89,33 +89,15 @@ def full_cross_entropy_flow(
         atol: Absolute tolerance.
         max_calls: The solver gives up after so many evaluations.
     """
-    chosen = method or ("LSODA" if len(eigenvalues) <= _JACOBIAN_LIMIT else "DOP853")
-    top = float(eigenvalues.max(initial=0.0))
-    tau = temperature
-    problem = FullDual.of(modes, eigenvalues / (top or 1.0), start / tau, rows)
-    distinct, back = np.unique(clock, return_inverse=True)
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        progress = (top / tau) * (distinct / tau) * factor
-        speed, message = problem.integrate(progress, chosen, rtol, atol, max_calls)
-        outputs = start + tau * problem.moved(progress[:, None, None] * speed)[back]
-        weights = ((factor / tau * distinct)[:, None] * speed[..., 0])[back]
-    reached = np.isfinite(outputs).all(axis=(1, 2)) & np.isfinite(weights).all(axis=1)
-    outputs[~reached] = weights[~reached] = np.nan
-    loss = np.full(clock.shape, np.nan)
-    loss[reached] = mean_loss(outputs[reached], rows, tau)
-    if not message and not reached.all():
-        message = "the dual left the range of floating point"
-    if not message and _rises(loss[np.argsort(clock, kind="stable")]):
-        message = "the training loss rose: tighten rtol and atol"
-    test_outputs = None
-    if test_modes is not None and test_start is not None:
-        test_outputs = test_start + problem.unfolded(weights @ test_modes.T)
-    return LogitFlow(
-        times=clock,
-        outputs=outputs,
-        dual=problem.unfolded(weights @ modes.T),
-        test_outputs=test_outputs,
-        loss=loss,
-        converged=not message,
-        message=message or "reached the last time",
+    return follow(
+        FullDual.of(modes, eigenvalues, start / temperature, rows),
+        clock,
+        start=start,
+        test=None if test_modes is None or test_start is None else (test_modes, test_start),
+        temperature=temperature,
+        factor=factor,
+        method=method or ("LSODA" if len(eigenvalues) <= JACOBIAN_LIMIT else "DOP853"),
+        rtol=rtol,
+        atol=atol,
+        max_calls=max_calls,
     )

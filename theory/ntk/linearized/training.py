@@ -27,7 +27,7 @@ from theory import checks
 from theory.checks import Array
 from theory.flow.filters import Filter
 from theory.flow.logits import LogitFlow, cross_entropy_flow
-from theory.flow.logits.dual import METHODS
+from theory.flow.logits.equation import METHODS
 from theory.flow.logits.kernels import need_both, scales, soft_targets, start_from
 from theory.flow.spectrum import Spectrum
 from theory.ntk.linearized.decomposition import CLIP, as_matrix, decomposed, plain, projected
