@@ -8,7 +8,8 @@ Y and outputs counted from their initial values,
 
 Time is counted in steps of full-batch gradient descent, and the prediction is exact in that count:
 every scheme that changes at whole steps learns from :math:`\lambda` in steps of size :math:`\eta`
-what gradient flow learns from :math:`-\ln(1 - \eta \lambda)` in time (`InSteps`).
+what gradient flow learns from :math:`-\ln(1 - \eta \lambda)` in time
+(`theory.flow.filters.InSteps`).
 """
 
 from collections.abc import Callable
@@ -16,70 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from theory import checks
 from theory.checks import Array
 from theory.flow import filters as f
-
-
-@dataclass(frozen=True)
-class InSteps(f.Filter):
-    r"""A scheme of gradient flow carried out in steps of gradient descent.
-
-    .. math:: g_\eta(\lambda) = g\bigl(-\ln(1 - \eta \lambda)\bigr)
-
-    with the times of the flow counted in steps. Descent takes :math:`1 - \eta \lambda` of the error
-    to the next step where flow takes :math:`e^{-\lambda}` of it in unit time, so this is exact
-    for all schemes whose targets are constant between whole steps.
-
-    Evaluation raises ValueError where :math:`\eta \lambda \ge 1`: there descent overshoots, and no
-    flow does.
-
-    Example:
-        >>> InSteps(f.GradientFlow(3), 0.5).gain([0.5, 1.0])  # as 1 - (1 - 0.5 x)^3
-        array([0.578125, 0.875   ])
-    """
-
-    flow: f.Filter
-    """The scheme, its times in steps."""
-    step_size: float
-    r"""Step :math:`\eta \ge 0`, in units of one over the eigenvalues."""
-
-    def __post_init__(self) -> None:
-        is_filter = isinstance(self.flow, f.Filter)
-        if not is_filter:
-            msg = f"flow must be a filter of theory.flow.filters, got {self.flow!r}"
-            raise ValueError(msg)
-        size = checks.scalar("step_size", self.step_size)
-        checks.nonnegative("step_size", size)
-        object.__setattr__(self, "step_size", size)
-
-    def check_eigenvalues(self, eigenvalues: Array) -> None:
-        """Raise ValueError where a step overshoots."""
-        top = float(eigenvalues.max()) if eigenvalues.size else 0.0
-        if self.step_size * top >= 1:
-            msg = (
-                f"step_size must stay below {1 / top:.6g} for the largest eigenvalue {top:.6g}, "
-                f"so that no step overshoots, got {self.step_size:.6g}"
-            )
-            raise ValueError(msg)
-
-    def _warped(self, lam: Array) -> Array:
-        return -np.log1p(-self.step_size * lam)
-
-    def _gain(self, lam: Array) -> Array:
-        return self.flow._gain(self._warped(lam))
-
-    def _shortfall(self, lam: Array) -> Array:
-        return self.flow._shortfall(self._warped(lam))
-
-    def _log_shortfall(self, lam: Array) -> Array:
-        return self.flow._log_shortfall(self._warped(lam))
-
-    def _rate(self, lam: Array) -> Array:
-        x = self.step_size * lam
-        with np.errstate(divide="ignore", invalid="ignore"):
-            stretch = np.where(x > 1e-290, self._warped(lam) / x, 1.0)
-        return self.flow._rate(self._warped(lam)) * stretch * self.step_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +92,9 @@ class Method:
             array([0.578125])
         """
         if not self.averaged:
-            return InSteps(self.flow(lengths, steps), step_size)
+            return f.InSteps(self.flow(lengths, steps), step_size)
         teacher = f.DiscreteTrajectoryAverage(step_size, lengths.smoothing, lengths.steps)
-        return InSteps(f.GradientFlow(steps), step_size) * teacher
+        return f.InSteps(f.GradientFlow(steps), step_size) * teacher
 
     def targets(self, labels: Array, lengths: Lengths) -> Array:
         """What the filter acts on: the labels, or the smoothed labels, shape (n, K)."""

@@ -96,7 +96,7 @@ def _measured(case: Case) -> dict[str, NDArray[Any]]:
     from deep.training.task import make_task
     from theory.ntk.projections import eigendirections
 
-    teacher_run, student_runs = _runs(case)
+    teacher_run, student_runs = runs_of(case)
     task = make_task(teacher_run.data, root=case.root)
     network = initial_network(teacher_run, task).to(case.device)
     first, *later = trained_layers(network)
@@ -152,7 +152,8 @@ def _measured(case: Case) -> dict[str, NDArray[Any]]:
     )
 
 
-def _runs(case: Case) -> "tuple[RunConfig, list[RunConfig]]":
+def runs_of(case: Case) -> "tuple[RunConfig, list[RunConfig]]":
+    """The run of the teacher, and those of its students."""
     from deep.models import spec
     from deep.training.config import DataSpec, Optimizer, RunConfig, Supervision
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sims.parts.eigenspace_case import Case, _runs
+from sims.parts.eigenspace_case import Case, runs_of
 from sims.parts.threads import one_thread
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def seconds_of_an_update(case: Case) -> float:
     from deep.training.task import make_task
 
     size = min(case.samples, case.batch)
-    teacher, _ = _runs(replace(case, samples=size, test_samples=1, noise=0.0))
+    teacher, _ = runs_of(replace(case, samples=size, test_samples=1, noise=0.0))
     with one_thread():
         run = Run(teacher, make_task(teacher.data, root=case.root), None, device=case.device)
         rows = run.batches(0)[0]

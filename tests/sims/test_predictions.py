@@ -2,12 +2,9 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from sims import predictions
-from sims.predictions import METHODS, InSteps, Lengths, method
-from theory.flow import filters as f
+from sims.predictions import METHODS, Lengths, method
 
 LENGTHS = Lengths.of(64)
 RATES = np.array([1e-9, 1e-3, 0.1, 0.5, 0.9])
@@ -71,16 +68,6 @@ def test_small_steps_tend_to_the_flow(name):
     assert apart[1] < 0.02
 
 
-@given(st.floats(1e-12, 0.95), st.integers(1, 300), st.floats(1e-3, 1e3))
-def test_in_steps_is_gradient_descent(x, steps, size):
-    ours, reference = InSteps(f.GradientFlow(steps), size), f.GradientDescent(size, steps)
-    lam = x / size
-    for view in ("gain", "shortfall", "gain_over_eigenvalue", "log_shortfall"):
-        got, want = (float(getattr(each, view)(lam)) for each in (ours, reference))
-        assert got == pytest.approx(want, rel=1e-11, abs=1e-300)
-    assert ours.gain_over_eigenvalue(0.0) == pytest.approx(size * steps)
-
-
 def test_only_smoothing_changes_the_targets():
     labels = np.eye(4)[[0, 2]]
     for one in METHODS:
@@ -105,9 +92,3 @@ def test_bad_input_is_refused_by_name():
         method("beta")
     with pytest.raises(ValueError, match="multiple of 16, got 17"):
         Lengths.of(17)
-    with pytest.raises(ValueError, match="flow must be a filter"):
-        InSteps(3, 0.5)
-    with pytest.raises(ValueError, match=r"step_size must stay below 0.5 .* got 0.5"):
-        InSteps(f.GradientFlow(2), 0.5).gain([1.0, 2.0])
-    with pytest.raises(ValueError, match="step_size"):
-        InSteps(f.GradientFlow(2), -1.0)

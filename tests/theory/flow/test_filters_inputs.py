@@ -15,6 +15,7 @@ from theory.flow.filters import (
     Generations,
     GradientDescent,
     GradientFlow,
+    InSteps,
     LabelsThenDistill,
     MeanTeacher,
     MemoryReplay,
@@ -50,6 +51,7 @@ EACH = [
     LabelsThenDistill(1.0, 2.0, 0.3),
     LabelsThenDistill(1.0, 2.0, 3.0, 0.5),
     GradientDescent(0.1, 5),
+    InSteps(GradientFlow(5.0), 0.01),
     GradientDescent(0.1, 5, 0.1),
     GradientDescent(0.02, 100, 0.1, nesterov=True),
     DiscreteTrajectoryAverage(0.1, 0.5, 5),
@@ -92,7 +94,7 @@ def test_long_spectra_are_worked_off_in_blocks(filter):
 @pytest.mark.parametrize("filter", EACH, ids=str)
 def test_no_warning_escapes_at_any_magnitude(filter):
     lam = np.array([0.0, 5e-324, 1e-310, 1e-200, 1e-8, 1.0])
-    if not isinstance(filter, (GradientDescent, DiscreteTrajectoryAverage)):
+    if not isinstance(filter, (GradientDescent, DiscreteTrajectoryAverage, InSteps)):
         lam = np.append(lam, [1e8, 1e200, 1.7e308])
     with warnings.catch_warnings(), np.errstate(all="warn"):
         warnings.simplefilter("error")

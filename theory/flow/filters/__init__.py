@@ -2,7 +2,7 @@
 
 from theory.flow.filters.averaging import FilterKD, MeanTeacher, TrajectoryAverage
 from theory.flow.filters.base import Filter, Learned, Mixture, Parallel, Product
-from theory.flow.filters.discrete import DiscreteTrajectoryAverage, GradientDescent
+from theory.flow.filters.discrete import DiscreteTrajectoryAverage, GradientDescent, InSteps
 from theory.flow.filters.flow import Generations, GradientFlow, Mixed, MixedFixedPoint, Shrinkage
 from theory.flow.filters.replay import MemoryReplay
 from theory.flow.filters.ridge import ConstrainedRounds, Ridge, RidgeRounds, constrained_rounds
@@ -19,6 +19,7 @@ __all__ = [
     "Generations",
     "GradientDescent",
     "GradientFlow",
+    "InSteps",
     "LabelsThenDistill",
     "Learned",
     "MeanTeacher",
