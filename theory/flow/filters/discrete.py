@@ -350,6 +350,7 @@ class InSteps(Filter):
     flow does.
 
     Example:
+        >>> from theory.flow.filters import GradientFlow
         >>> InSteps(GradientFlow(3), 0.5).gain([0.5, 1.0])  # as 1 - (1 - 0.5 x)^3
         array([0.578, 0.875])
     """
