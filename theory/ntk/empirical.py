@@ -23,8 +23,9 @@ from theory.ntk.engine.coupled import coupled_kernel
 from theory.ntk.engine.factors import Factor
 from theory.ntk.engine.model import Engine, Group
 from theory.ntk.engine.storage import room
-from theory.ntk.functional.function import is_finite
-from theory.ntk.functional.jacobian import OutputChoice, jacobian_contraction, output_choice
+from theory.ntk.functional.jacobian import jacobian_contraction
+from theory.ntk.inputs import is_finite
+from theory.ntk.outputs import OutputChoice, output_choice
 
 Outputs = Literal["full", "trace", "diagonal", "pseudo"] | Sequence[int]
 Parameters = Sequence[str] | Callable[[str], bool] | None

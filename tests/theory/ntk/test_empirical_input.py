@@ -9,7 +9,7 @@ from torch import nn
 
 from tests.theory.ntk.networks import Positions, normal, on, randomized
 from theory.ntk import NTKOperator, empirical_ntk, kernel_matrix
-from theory.ntk.functional.function import is_finite
+from theory.ntk.inputs import is_finite
 
 
 def mlp():

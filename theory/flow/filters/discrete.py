@@ -352,7 +352,7 @@ class InSteps(Filter):
     Example:
         >>> from theory.flow.filters import GradientFlow
         >>> InSteps(GradientFlow(3), 0.5).gain([0.5, 1.0])  # as 1 - (1 - 0.5 x)^3
-        array([0.578, 0.875])
+        array([0.578125, 0.875   ])
     """
 
     flow: Filter

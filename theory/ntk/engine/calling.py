@@ -30,8 +30,11 @@ def called(model: nn.Module, tensors: Mapping[str, Tensor], inputs: Tensor) -> A
     everywhere = {
         f"{place}.{name}" if place else name: by_tensor[id(own)]
         for place, module in model.named_modules()
-        for name, own in (*module._parameters.items(), *module._buffers.items())
-        if own is not None and id(own) in by_tensor
+        for name, own in (
+            *module.named_parameters(recurse=False, remove_duplicate=False),
+            *module.named_buffers(recurse=False, remove_duplicate=False),
+        )
+        if id(own) in by_tensor
     }
     return functional_call(model, everywhere, (inputs,), tie_weights=False)
 

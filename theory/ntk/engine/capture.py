@@ -174,7 +174,7 @@ def _hook(name: str, calls: list[Call], *, copied: bool) -> Callable[..., Tensor
         edge = get_gradient_edge(output)
         # a leaf must not be changed in place, its copy may
         returned = output.clone() if leaf else output
-        version = seen._version
+        version = seen._version  # the counter by which autograd notices changes in place
         end = get_gradient_edge(returned) if leaf else edge
         calls.append(Call(name, seen, edge, version, output.shape, end))
         return returned

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from theory.ntk.functional.function import check_inputs, is_finite
+from theory.ntk.inputs import check_inputs, is_finite
 
 _DROPOUT = (
     nn.Dropout,

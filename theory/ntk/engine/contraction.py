@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from theory.ntk.arrays import slices
 from theory.ntk.engine.factors import Factor, Outer, Patched, Rows
 from theory.ntk.engine.gemm import add_product, multiply
 from theory.ntk.engine.storage import Space, room
@@ -102,10 +103,6 @@ def _light(pairs: list[tuple[Factor, Factor]]) -> tuple[list[_Term], list[_Const
     return terms, constants
 
 
-def _blocks(count: int) -> list[slice]:
-    return [slice(start, min(start + _ROWS, count)) for start in range(0, count, _ROWS)]
-
-
 def _full(
     terms: list[_Term],
     constants: list[_Constant],
@@ -123,7 +120,7 @@ def _full(
     weighted = [(constant.scale, constant.weights.tolist()) for constant in constants]
     total, product = room(out, size), room(out, size if len(terms) > 1 else 0)
     for i in range(outputs):
-        for rows in _blocks(samples):
+        for rows in slices(0, samples, _ROWS):
             count = rows.stop - rows.start
             # of a symmetric block, columns from the rows' own first one on
             first, start = (i, rows.start) if symmetric else (0, 0)
@@ -223,7 +220,7 @@ def _trace(
     flat = [
         _Term(_side_by_side(term.left), _side_by_side(term.right), term.scale) for term in terms
     ]
-    for rows in _blocks(len(out)):
+    for rows in slices(0, len(out), _ROWS):
         start = rows.start if symmetric else 0
         total = out.new_zeros(rows.stop - rows.start, out.shape[1] - start)
         for term in flat:

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from theory.ntk.engine.calling import called, cast
-from theory.ntk.functional.jacobian import OutputChoice, mirror, output_choice
+from theory.ntk.functional.jacobian import mirror
+from theory.ntk.outputs import OutputChoice, output_choice
 
 
 def coupled_kernel(

@@ -23,7 +23,7 @@ from theory.ntk.engine.contraction import contract, shape_of
 from theory.ntk.engine.factors import Factor, joined
 from theory.ntk.engine.rules import rule_of
 from theory.ntk.engine.subject import Subject, refuse_not_finite
-from theory.ntk.functional.function import is_finite
+from theory.ntk.inputs import is_finite
 
 _KEPT = 16
 """Plans kept of one model, for other shapes of inputs or choices of parameters."""
@@ -70,14 +70,10 @@ def factors_of(module: nn.Module, plan: Plan, call: capture.Call, pulled: Tensor
 
 def plan_of(subject: Subject, names: tuple[str, ...], inputs: Tensor) -> Plan:
     """The plan for a model as it is built now; models do not change, but their parts may."""
-    structure = tuple(
-        (
-            name,
-            type(module),
-            module.training,
-            tuple((own, id(each)) for own, each in module._parameters.items()),
-        )
-        for name, module in subject.modules.items()
+    held = subject.model.named_parameters(remove_duplicate=False)
+    structure = (
+        tuple((name, type(each), each.training) for name, each in subject.modules.items()),
+        tuple((name, id(each)) for name, each in held),
     )
     kind = (inputs.shape[1:], inputs.dtype, inputs.device, len(inputs) > 1)
     key = (structure, names, kind, subject.dtype)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from theory.ntk.engine.calling import called, cast
 from theory.ntk.engine.choices import refuse_weights
-from theory.ntk.functional.function import is_finite
+from theory.ntk.inputs import is_finite
 
 
 class Subject:

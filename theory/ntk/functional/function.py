@@ -1,6 +1,5 @@
 """A function of parameters and a batch, with its Jacobian rows and products, sample by sample."""
 
-import cmath
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
+
+from theory.ntk.inputs import check_inputs, require_finite
 
 Tree = Any
 
@@ -50,50 +51,6 @@ def tree_of(tree: Tree, leaves: Iterator[Tensor]) -> Tree:
     if isinstance(tree, list):
         return values
     return type(tree)(*values) if hasattr(tree, "_fields") else tuple(values)
-
-
-def check_inputs(name: str, x: object, *, like: Tensor | None = None) -> Tensor:
-    """``x`` if it is a batch of finite numbers, of the shape and on the device of ``like``.
-
-    Raises:
-        ValueError: Otherwise.
-    """
-    if not isinstance(x, Tensor) or x.ndim == 0 or x.numel() == 0:
-        got = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
-        msg = f"{name} must be a tensor of at least one sample, shape (N, ...), got {got}"
-        raise ValueError(msg)
-    if like is not None and x.shape[1:] != like.shape[1:]:
-        msg = (
-            f"{name} must have samples of the shape of those of x1, {tuple(like.shape[1:])}, got "
-            f"shape {tuple(x.shape)}"
-        )
-        raise ValueError(msg)
-    if like is not None and (x.device != like.device or x.dtype != like.dtype):
-        msg = (
-            f"{name} must be of the type and on the device of x1, {like.dtype} on {like.device}, "
-            f"got {x.dtype} on {x.device}; move it there"
-        )
-        raise ValueError(msg)
-    _require_finite(name, x)
-    return x
-
-
-def is_finite(values: Tensor) -> bool:
-    """Whether all values are finite, at the price of one sum where they are.
-
-    >>> is_finite(torch.tensor([3e38, 3e38])), is_finite(torch.tensor([0.0, torch.nan]))
-    (True, False)
-    """
-    # a sum is not finite if a term is not; the other way round, it may have overflowed
-    total = values.detach().sum().item()
-    return cmath.isfinite(total) or bool(torch.isfinite(values).all())
-
-
-def _require_finite(name: str, values: Tensor) -> None:
-    if not is_finite(values):
-        bad = int((~torch.isfinite(values)).sum())
-        msg = f"{name} must be finite; {bad} of {values.numel()} values are not"
-        raise ValueError(msg)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -296,7 +253,7 @@ def _free(leaves: dict[str, Tensor], x: Tensor) -> dict[str, Tensor]:
                 f"{leaf.device}; move one of them"
             )
             raise ValueError(msg)
-        _require_finite(name, leaf)
+        require_finite(name, leaf)
     free = {
         name: torch.view_as_real(leaf.resolve_conj()) if leaf.is_complex() else leaf
         for name, leaf in leaves.items()
@@ -330,7 +287,7 @@ def _probe(
             f"{like.dtype} of shape {tuple(like.shape)}"
         )
         raise ValueError(msg)
-    _require_finite("outputs of f", both)
+    require_finite("outputs of f", both)
     alone = torch.cat([like, call({}, pair[1:])])
     scale = float(both.abs().max())
     # far above what the order of a sum changes, TF32 included

@@ -9,7 +9,7 @@ parameters and pushes it forward to the outputs of all rows. Both work in blocks
 of bytes, and a sample is always differentiated alone.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +17,13 @@ import torch
 from torch import Tensor
 
 from theory import checks
-from theory.ntk.functional.function import Function, as_function, check_inputs
+from theory.ntk.arrays import slices
+from theory.ntk.functional.function import Function, as_function
+from theory.ntk.inputs import check_inputs
+from theory.ntk.outputs import OutputChoice, output_choice
 
 DEFAULT_MEMORY = 1 << 30
 METHODS = ("auto", "contraction", "products")
-KINDS = ("full", "trace", "diagonal", "pseudo")
 # Per number of a Jacobian row: itself and the copy from which an operation gathers it.
 _COPIES = 2
 # Samples whose Jacobians stay, of the samples held at once; the others stream past them.
@@ -111,62 +113,6 @@ def jacobian_contraction(
             )
             raise ValueError(msg)
     return kernel
-
-
-@dataclass(frozen=True, slots=True)
-class OutputChoice:
-    """Which outputs a kernel is of, and how their pairs are laid out."""
-
-    kind: str
-    """``"full"`` (also for listed outputs), ``"trace"``, ``"diagonal"`` or ``"pseudo"``."""
-    indices: tuple[int, ...]
-    """The outputs that take part."""
-    total: int
-    """Number K of outputs of the function."""
-
-    @property
-    def rows(self) -> int:
-        """Rows of the Jacobian of one sample that are needed."""
-        return 1 if self.kind == "pseudo" else len(self.indices)
-
-    def cotangents(self, like: Tensor) -> Tensor:
-        """What is pulled back, shape (rows, K)."""
-        if self.kind == "pseudo":
-            return torch.full(
-                (1, self.total), self.total**-0.5, dtype=like.dtype, device=like.device
-            )
-        identity = torch.eye(self.total, dtype=like.dtype, device=like.device)
-        every = self.indices == tuple(range(self.total))
-        return identity if every else identity[list(self.indices)]
-
-    def shape(self, rows: int, columns: int) -> tuple[int, ...]:
-        """Shape of the kernel between so many samples."""
-        k = len(self.indices)
-        inner = {"full": (k, k), "diagonal": (k,)}
-        return (rows, columns, *inner.get(self.kind, ()))
-
-
-def output_choice(outputs: str | Sequence[int] | Tensor, total: int) -> OutputChoice:
-    """``outputs`` of a kernel function read for a network of ``total`` outputs.
-
-    Raises:
-        ValueError: If it is no known word and no list of outputs from 0 to ``total - 1``.
-
-    >>> output_choice([2, 0], 3).shape(5, 4)
-    (5, 4, 2, 2)
-    """
-    if isinstance(outputs, str):
-        return OutputChoice(checks.choice("outputs", outputs, KINDS), tuple(range(total)), total)
-    raw: object = outputs.tolist() if isinstance(outputs, Tensor) else outputs
-    listed = list(raw) if isinstance(raw, Iterable) else []
-    whole = [checks.integer("outputs", index) for index in listed]
-    if not whole or max(whole) >= total:
-        msg = (
-            f"outputs must be one of {', '.join(map(repr, KINDS))} or a list of outputs from 0 to "
-            f"{total - 1}, got {outputs!r}"
-        )
-        raise ValueError(msg)
-    return OutputChoice("full", tuple(whole), total)
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,14 +234,14 @@ class _Blocks:
         return kernel
 
     def _output_blocks(self) -> list[slice]:
-        return list(_slices(0, self.choice.rows, self.route.rows))
+        return list(slices(0, self.choice.rows, self.route.rows))
 
     def _contract(
         self, kernel: Tensor, group: tuple[str, ...], x1: Tensor, x2: Tensor, *, symmetric: bool
     ) -> None:
         cotangents = self.choice.cotangents(self.function.like)
-        for rows in _slices(0, len(x1), self.route.held):
-            columns = list(_slices(rows.stop if symmetric else 0, len(x2), self.route.streamed))
+        for rows in slices(0, len(x1), self.route.held):
+            columns = list(slices(rows.stop if symmetric else 0, len(x2), self.route.streamed))
             for left in self._output_blocks():
                 jacobian = self.function.jacobian(group, x1[rows], cotangents[left])
                 for right in self._output_blocks() if self.choice.kind == "full" else [left]:
@@ -336,10 +282,10 @@ class _Blocks:
         self, kernel: Tensor, group: tuple[str, ...], x1: Tensor, x2: Tensor, *, symmetric: bool
     ) -> None:
         cotangents = self.choice.cotangents(self.function.like)
-        for columns in _slices(0, len(x2), self.route.streamed):
+        for columns in slices(0, len(x2), self.route.streamed):
             for block in self._output_blocks():
                 pulled = self.function.jacobian(group, x2[columns], cotangents[block])
-                for rows in _slices(0, columns.stop if symmetric else len(x1), self.route.held):
+                for rows in slices(0, columns.stop if symmetric else len(x1), self.route.held):
                     pushed = self.function.pushed(group, x1[rows], pulled)
                     self._place(kernel, (rows, columns, block), pushed)
 
@@ -360,11 +306,6 @@ class _Blocks:
             kernel[rows, columns] += own.sum(-1).T
 
 
-def _slices(start: int, stop: int, step: int) -> Iterator[slice]:
-    for first in range(start, stop, step):
-        yield slice(first, min(first + step, stop))
-
-
 def mirror(kernel: Tensor, *, step: int = 256) -> None:
     """Copy what lies above the diagonal of a kernel (N, N, ...) below it, in place.
 
@@ -379,7 +320,7 @@ def mirror(kernel: Tensor, *, step: int = 256) -> None:
     samples = len(kernel)
     pairs = kernel if kernel.ndim == 4 else kernel.reshape(samples, samples, -1, 1)
     flipped = (1, 0, 3, 2) if kernel.ndim == 4 else (1, 0, 2, 3)
-    for rows in _slices(0, samples, step):
+    for rows in slices(0, samples, step):
         pairs[rows.stop :, rows] = pairs[rows, rows.stop :].permute(flipped)
         block = pairs[rows, rows]
         turned = block.permute(flipped)

@@ -1,7 +1,5 @@
 """Kernels as float64 matrices, checked and decomposed."""
 
-from typing import overload
-
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
@@ -9,23 +7,10 @@ from torch import Tensor
 
 from theory import checks
 from theory.checks import Array
+from theory.ntk.arrays import plain
 
 CLIP = 10.0
 """Eigenvalues below so many units in the last place of the largest one are round-off."""
-
-
-@overload
-def plain(values: ArrayLike | Tensor) -> ArrayLike: ...
-@overload
-def plain(values: None) -> None: ...
-@overload
-def plain(values: ArrayLike | Tensor | None) -> ArrayLike | None: ...
-def plain(values: ArrayLike | Tensor | None) -> ArrayLike | None:
-    """A tensor as an array; precision beyond what arrays have (bfloat16) as float32."""
-    if not isinstance(values, Tensor):
-        return values
-    here = values.detach().cpu()
-    return (here.float() if here.dtype == torch.bfloat16 else here).numpy()
 
 
 def as_matrix(

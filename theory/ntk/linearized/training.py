@@ -30,7 +30,8 @@ from theory.flow.logits import LogitFlow, cross_entropy_flow
 from theory.flow.logits.equation import METHODS
 from theory.flow.logits.kernels import need_both, scales, soft_targets, start_from
 from theory.flow.spectrum import Spectrum
-from theory.ntk.linearized.decomposition import CLIP, as_matrix, decomposed, plain, projected
+from theory.ntk.arrays import plain
+from theory.ntk.linearized.decomposition import CLIP, as_matrix, decomposed, projected
 from theory.ntk.linearized.dual import full_cross_entropy_flow
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from theory import checks
 from theory.ntk.projections.weights import CONVOLUTIONS
+from theory.ntk.windows import padded
 
 PATCHES = 4096
 """Patches that stand for all that a convolution sees, unless told otherwise."""
@@ -274,17 +275,4 @@ def _padded(images: Tensor, layer: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> Tensor:
     if images.shape[1] != layer.in_channels:
         msg = f"images must have {layer.in_channels} channels for this layer, got {images.shape[1]}"
         raise ValueError(msg)
-    margins = []
-    for axis, (kernel, dilation) in enumerate(zip(layer.kernel_size, layer.dilation, strict=True)):
-        if layer.padding == "same":  # the odd one goes to the end
-            both = dilation * (kernel - 1)
-            margins.append((both // 2, both - both // 2))
-        elif layer.padding == "valid":
-            margins.append((0, 0))
-        else:
-            margins.append((int(layer.padding[axis]),) * 2)
-    flat = [side for margin in reversed(margins) for side in margin]
-    if not any(flat):
-        return images
-    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-    return nn.functional.pad(images, flat, mode=mode)
+    return padded(images, layer)

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from theory import checks
 from theory.checks import Array
 from theory.flow.spectrum import Spectrum
+from theory.ntk.arrays import plain
 from theory.ntk.projections.layers import evaluating
 from theory.ntk.trajectories import FIT_FLOOR, decay_rates
 
@@ -257,8 +258,8 @@ class OutputProjector:
     ) -> tuple[Array, Array, tuple[int, int] | None]:
         """Eigenvalues (r,), eigenvectors (d, r), and samples and outputs where the kernel tells."""
         if isinstance(kernel, HasEigenpairs):
-            values = checks.real_array("eigenvalues", _array(kernel.eigenvalues))
-            vectors = checks.matrix("vectors", _array(kernel.vectors))
+            values = checks.real_array("eigenvalues", plain(kernel.eigenvalues))
+            vectors = checks.matrix("vectors", plain(kernel.vectors))
             if values.shape != vectors.shape[1:] or np.any(np.diff(values) > 0):
                 msg = (
                     "eigenvalues must descend, one for each column of vectors, got shapes "
@@ -266,7 +267,7 @@ class OutputProjector:
                 )
                 raise ValueError(msg)
             return values, vectors, None
-        array = _array(kernel)
+        array = np.asarray(plain(kernel))
         told = None
         if array.ndim == 4:
             n, m, outputs, other = array.shape
@@ -285,7 +286,7 @@ class OutputProjector:
 
     def _outputs(self, name: str, given: "ArrayLike | Tensor") -> Array:
         """Outputs as (N, K), of the shape that the kernel and earlier ones have."""
-        values = checks.real_array(name, _array(given))
+        values = checks.real_array(name, plain(given))
         values = values[:, None] if values.ndim == 1 else values
         rows = len(self._vectors)
         wanted = self._shape or self._samples
@@ -318,10 +319,6 @@ class OutputProjector:
             return np.asarray(parts.transpose(0, 2, 1))
         ordered = values.transpose(0, 2, 1) if self._by_output else values
         return np.asarray(ordered.reshape(records, -1) @ self._vectors)
-
-
-def _array(value: "ArrayLike | Tensor") -> NDArray[np.generic]:
-    return value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
 
 
 def _explained(coefficients: Array, whole: Array) -> Array:

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from theory import checks
-from theory.ntk.functional.function import check_inputs
+from theory.ntk.arrays import plain
 from theory.ntk.functional.jacobian import DEFAULT_MEMORY
+from theory.ntk.inputs import check_inputs
 from theory.ntk.spectra.krylov import Found, block_krylov, exact, floor_of, lanczos
 from theory.ntk.spectra.products import Products, is_operator, of_kernel, of_operator, sample_major
 
@@ -325,7 +326,7 @@ def alignment(kernel: Tensor, targets: Tensor, *, centered: bool = False) -> flo
 
 def _targets(targets: Tensor, samples: int, outputs: int | None) -> Tensor:
     """Targets as a float64 matrix (N, K)."""
-    y = torch.as_tensor(checks.columns("targets", _array(targets), samples, of="sample"))
+    y = torch.as_tensor(checks.columns("targets", plain(targets), samples, of="sample"))
     y = y if y.ndim == 2 else y[:, None]
     if outputs is not None and y.shape[1] != outputs:
         msg = (
@@ -334,10 +335,3 @@ def _targets(targets: Tensor, samples: int, outputs: int | None) -> Tensor:
         )
         raise ValueError(msg)
     return y
-
-
-def _array(values: Any) -> Any:  # noqa: ANN401 - anything numpy reads
-    if not isinstance(values, Tensor):
-        return values
-    plain = values.detach().cpu()
-    return (plain.to(torch.float64) if plain.is_floating_point() else plain).numpy()

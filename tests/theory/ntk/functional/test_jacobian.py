@@ -14,7 +14,8 @@ from torch import nn
 
 from tests.theory.ntk.networks import assert_near, indices, normal, share
 from theory.ntk.functional.function import as_function
-from theory.ntk.functional.jacobian import _route, jacobian_contraction, mirror, output_choice
+from theory.ntk.functional.jacobian import _route, jacobian_contraction, mirror
+from theory.ntk.outputs import output_choice
 
 KINDS = ("full", "trace", "diagonal", "pseudo")
 METHODS = ("contraction", "products", "auto")

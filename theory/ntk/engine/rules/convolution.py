@@ -7,7 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from theory.ntk.arrays import slices
 from theory.ntk.engine.factors import Factor, Meeting, Patched, Rows
+from theory.ntk.windows import margins, padded
 
 _PATCHES = 1 << 24
 """Bytes of patches made at a time: they should stay in the cache."""
@@ -89,7 +91,7 @@ class Patches(Patched):
         count, outputs, width, positions = pulled.shape
         first = range(self.channels)[channels].start
         each = self.module.groups * self.width * positions * pulled.element_size()
-        for part in _parts(count, max(1, _PATCHES // each)):
+        for part in slices(0, count, max(1, _PATCHES // each)):
             seen = patches(self.seen[samples][part], self.module)
             if self.module.groups == 1:
                 flat = pulled[part].reshape(-1, outputs * width, positions)
@@ -139,7 +141,7 @@ class Spread(Patched):
         seen = seen.reshape(count, 1, width, -1)
         first = range(self.channels)[channels].start
         each = self.outputs * self.module.groups * self.width * self.positions
-        for part in _parts(count, max(1, _PATCHES // (each * seen.element_size()))):
+        for part in slices(0, count, max(1, _PATCHES // (each * seen.element_size()))):
             pulled = self.pulled[samples][part].flatten(0, 1)
             spread = patches(pulled, self.module, positions=self.seen.shape[2:])
             shape = (-1, self.outputs, self.module.groups, self.width, self.positions)
@@ -161,14 +163,11 @@ def patches(
         positions: How many positions along each axis, where some at the end are not used.
     """
     window, step, gap = module.kernel_size, module.stride, module.dilation
-    before, after = _padding(module)
+    before, after = zip(*margins(module), strict=True)
     zeros = module.padding_mode == "zeros"
     if len(window) == 2 and zeros and before == after and positions is None:
         return F.unfold(images, window, dilation=gap, padding=before, stride=step)
-    around = [side for pair in reversed(list(zip(before, after, strict=True))) for side in pair]
-    if any(around):
-        mode = "constant" if zeros else module.padding_mode
-        images = F.pad(images, around, mode=mode)
+    images = padded(images, module)
     for axis, (size, stride, dilation) in enumerate(zip(window, step, gap, strict=True)):
         images = images.unfold(2 + axis, (size - 1) * dilation + 1, stride)[..., ::dilation]
     axes = len(window)
@@ -177,23 +176,6 @@ def patches(
     order = (0, 1, *range(2 + axes, 2 + 2 * axes), *range(2, 2 + axes))
     found = images.permute(order)
     return found.reshape(found.shape[0], found.shape[1 : 2 + axes].numel(), -1)
-
-
-def _padding(module: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:  # noqa: ANN401
-    """Padding before and after along each axis; an odd total puts the larger part after."""
-    if module.padding == "valid":
-        none = (0,) * len(module.kernel_size)
-        return none, none
-    if module.padding == "same":
-        sizes = zip(module.kernel_size, module.dilation, strict=True)
-        total = [dilation * (size - 1) for size, dilation in sizes]
-        before = tuple(both // 2 for both in total)
-        return before, tuple(both - left for both, left in zip(total, before, strict=True))
-    return module.padding, module.padding
-
-
-def _parts(count: int, step: int) -> list[slice]:
-    return [slice(start, start + step) for start in range(0, count, step)]
 
 
 def _grouped(first: int, width: int, each: int) -> list[tuple[int, slice]]:
