@@ -14,11 +14,12 @@ ALT = (
     "run from the origin to a star."
 )
 CAPTION = (
-    "As for the first layers, but each row is a later layer, trained with Adam for the paper's "
-    "length, and the directions are those of what the layer sees in the teacher at the end of its "
+    "As for the first layers, but each row is a later layer, trained with Adam for the shortest "
+    "time, and the directions are those of what the layer sees in the teacher at the end of its "
     "training; randomly drawn pairs, whose numbers stand above each panel. Across: the higher "
-    "direction, up: the lower one, in units of the teacher's final distance. A path further below "
-    "another means more bias to the higher direction. Gray: a second teacher with other batches."
+    "direction, up: the lower one, in units of the teacher's final distance. A path further "
+    "below another means more bias to the higher direction. Gray: a second teacher with other "
+    "batches."
 )
 ORDER = 22
 COLUMNS = 6

@@ -19,7 +19,8 @@ COLUMNS = 6
 
 def CAPTION(result: Result) -> str:
     """What to see."""
-    known = " and ".join(_settings.MODELS[model] for model in _settings.models(result))
+    *others, last = (_settings.MODELS[model] for model in _settings.models(result))
+    known = f"{', '.join(others)} and {last}" if others else last
     return (
         "How far the first layer has moved along a higher eigendirection (across) and a lower one "
         f"(up), in units of the teacher's final distance; {known}. Each column is one randomly "
@@ -117,4 +118,4 @@ def _rows(result: Result) -> list[Training]:
 def _row_name(optimizer: str, times: int) -> str:
     """Optimizer, and how much longer than the first setting it ran."""
     name = _settings.OPTIMIZERS[optimizer]
-    return f"{name},\npaper's length" if times == 1 else f"{name},\n{times} times longer"
+    return f"{name},\nshortest" if times == 1 else f"{name},\n{times} times longer"

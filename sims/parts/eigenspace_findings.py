@@ -10,6 +10,8 @@ from sims.results import Finding
 from theory.statistics import t_interval
 
 Arrays = Mapping[str, NDArray[Any]]
+_SMALL = 0.1
+"""A share of the pairs above one half, or above chance, that counts as none."""
 _NAMES = {"random_features": "Random features", "mlp": "The MLP", "cnn": "The CNN"}
 
 
@@ -72,8 +74,7 @@ def _claim(data: str, model: str, setting: int, arrays: Arrays) -> Finding | Non
         return None
     slope = _student(arrays, setting, "s4_slope")
     null = _difference(arrays, setting, "null", "s1_share")
-    known = bool(np.isfinite(null).all())
-    more = bool(known and null[1] > 0 and low > 0.5)
+    _, holds = _verdict(low, high, null)
     compared = _against_null(arrays, setting, null)
     raw = _raw(arrays, setting, share)
     nearly = "" if share >= 0.9 else ", far from the nearly all pairs of the paper's pictures"
@@ -85,7 +86,7 @@ def _claim(data: str, model: str, setting: int, arrays: Arrays) -> Finding | Non
         f"(95 % interval {low:.0%} to {high:.0%}){nearly}{raw}; "
         f"{compared}.{_in_the_end(slope)}"
     )
-    return Finding(text, holds=more if known else None, value=share, low=low, high=high)
+    return Finding(text, holds=holds, value=share, low=low, high=high)
 
 
 def _raw(arrays: Arrays, setting: int, share: float) -> str:
@@ -153,7 +154,9 @@ def _verdict(low: float, high: float, null: NDArray[np.float64]) -> tuple[str, b
         return "the paper's claim shows here", True
     if high < 0.5 and null[2] < 0:
         return "the opposite of the paper's claim shows here", False
-    return "the paper's claim does not show here", False
+    if high <= 0.5 + _SMALL or null[2] <= _SMALL:
+        return "the paper's claim does not show here", False
+    return "whether the paper's claim shows here cannot be told", None
 
 
 def _elsewhere(others: list[int], of: Arrays) -> str:
