@@ -71,7 +71,9 @@ class Method:
     label: str
     """As a reader of a figure or table names it."""
     formula: str
-    """Its gain, with phi_t what training on the labels for t learns."""
+    """Its gain; the symbols are those of `METHODS`."""
+    source: str
+    """Where the method comes from: a paper of this project where one of them has it."""
     flow: Callable[[Lengths, int], f.Filter]
     """The filter of gradient flow after a number of steps, times in steps."""
     averaged: bool = False
@@ -104,54 +106,68 @@ class Method:
 
 
 METHODS: tuple[Method, ...] = (
-    Method("labels", "labels", "phi_t", lambda _, t: f.GradientFlow(t)),
+    Method(
+        "labels",
+        "labels",
+        "phi_t",
+        "Nagarajan 2023, eq. 3 and 4",
+        lambda _, t: f.GradientFlow(t),
+    ),
     Method(
         "student",
         "student",
         "phi_t phi_T",
+        "Nagarajan 2023, eq. 5 and 6",
         lambda long, t: f.Generations((long.teacher, t)),
     ),
     Method(
         "late_student",
         "student of a late teacher",
-        "phi_t phi_T, with a later T",
+        "phi_t phi_T, T later",
+        "Nagarajan 2023, eq. 5 and 6",
         lambda long, t: f.Generations((long.late, t)),
     ),
     Method(
         "generations",
         "3 generations",
         "phi_t phi_T^2",
+        "Zhang 2020, section 3",
         lambda long, t: f.Generations((long.teacher, long.teacher, t)),
     ),
     Method(
         "filter_kd",
         "Filter-KD",
-        "phi_t E, with E the gain of the averaged trajectory",
+        "phi_t E",
+        "Ren 2022, Algorithm 1",
         lambda long, t: f.FilterKD(t, -np.log1p(-long.smoothing), long.steps),
         averaged=True,
     ),
     Method(
         "distill_then_labels",
         "teacher, then labels",
-        "1 - (1 - phi_s phi_T)(1 - phi_(t - s)) after the switch at s",
+        "1 - (1 - phi_s phi_T)(1 - phi_(t - s))",
+        "Nagarajan 2023, section 5.2",
         lambda long, t: f.DistillThenLabels(min(long.switch, t), t, long.teacher),
     ),
     Method(
         "labels_then_distill",
         "labels, then teacher",
-        "phi_t - phi_(t - s) (1 - phi_T) after the switch at s",
+        "phi_t - phi_(t - s) (1 - phi_T)",
+        "Nagarajan 2023, section 5.2",
         lambda long, t: f.LabelsThenDistill(min(long.switch, t), t, long.teacher),
     ),
     Method(
         "memory_replay",
         "memory replay",
-        "e -> (1 - phi_k) e + w phi_k e_copy over every interval k, gain 1 - e",
+        "1 - e, e -> (1 - phi_k) e + w phi_k e_copy",
+        "Wang 2020, eq. 14 and Algorithm 1",
         lambda long, t: f.MemoryReplay(long.interval, t, long.copy_weight),
     ),
     Method(
         "smoothing",
         "label smoothing",
-        "phi_t, acting on smoothed labels",
+        "phi_t, of smoothed labels",
+        "Szegedy et al. 2016; Zhang 2020, eq. 7",
         lambda _, t: f.GradientFlow(t),
         smoothed=True,
     ),
@@ -159,10 +175,27 @@ METHODS: tuple[Method, ...] = (
         "mixed",
         "labels and teacher",
         "phi_t (w + (1 - w) phi_T)",
+        "Hinton et al. 2015; Nagarajan 2023, eq. 2",
         lambda long, t: f.Mixed(t, long.teacher, long.label_weight),
     ),
 )
-"""The methods that have a closed form and are trained beside it, plain labels first."""
+r"""The methods that have a closed form and are trained beside it, plain labels first.
+
+The symbols of their formulas, along one eigendirection with eigenvalue :math:`\lambda`:
+
+- ``phi_t`` :math:`= 1 - (1 - x)^t`: what t steps on the labels learn, x the step size times
+  :math:`\lambda`; :math:`1 - e^{-\lambda t}` for the flow
+- ``t``: the steps trained so far; before it switches a method is what it begins with
+- ``T``: the steps of the teacher, `Lengths.teacher`; of the late one `Lengths.late`
+- ``s``: the steps before the switch, `Lengths.switch`
+- ``k``: the steps between copies, `Lengths.interval`; over each of them the error ``e``, 1 less
+  the gain, changes as the arrow says, with ``e_copy`` the error at the start of the interval
+- ``w``: the weight of the copies, `Lengths.copy_weight`, in memory replay, and that of the labels,
+  `Lengths.label_weight`, in labels and teacher
+- ``E`` :math:`= 1 - (1 - a)^M - a ((1 - x)^M - (1 - a)^M) / (a - x)`: the gain of the moving
+  average of the outputs over M = `Lengths.steps` steps on the labels, the newest with weight a =
+  `Lengths.smoothing`
+"""
 
 
 def names() -> tuple[str, ...]:

@@ -10,13 +10,13 @@ dual flow, in the network's own steps.
 
 Compared are training and test outputs, accuracy, recovery of flipped labels and risk; progress
 along every eigendirection; the order of the methods. Beside the predictions stand the same network
-from another initialization, and kernels that know only the inputs, with a time fitted to the
-network. Where outputs are scaled down the kernel moves, and the prediction stops (Chizat et al.
-2019).
+from another initialization, kernels that know only the inputs, with a time fitted to the network,
+and a scheme that must do nothing (`sims.parts.prediction_control`). Where outputs are scaled down
+the kernel moves, and the prediction stops (Chizat et al. 2019).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from sims.context import Context
 from sims.parts.limits import SEED, within
 from sims.parts.prediction_case import CLASSES, PREDICTORS, Case, measure
+from sims.parts.prediction_control import no_op
 from sims.parts.prediction_findings import findings
 from sims.parts.prediction_network import PARAMETRIZATIONS
 from sims.parts.prediction_schemes import conditions
@@ -40,6 +41,8 @@ LATE = 1 / 16
 """Steps from this share of the training on count in the statistics: earlier nothing is learned."""
 MOST = 8000  # samples times classes of a full kernel: 256 MB in single precision
 _AVAILABLE = 1797
+_ALONE: dict[str, Any] = {"scales": (1.0,), "cross_entropy": False}
+"""What the control leaves out of a case: its item does not depend on them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,29 +85,11 @@ class Config:
             seed=SEED,
         )
         Lengths.of(self.steps)
-        if not self.widths or len(self.seeds) != len(self.widths):
+        self._check_lists()
+        if round(self.noise * self.samples) < 1:
             msg = (
-                "seeds must be one number for each of the widths, and there must be a width, got "
-                f"{len(self.seeds)} for {len(self.widths)}"
-            )
-            raise ValueError(msg)
-        for name, least, most in (("widths", 2, 10_000), ("seeds", 1, 1000)):
-            if not all(least <= one <= most for one in getattr(self, name)):
-                msg = f"{name} must be from {least} to {most:,}, got {getattr(self, name)}"
-                raise ValueError(msg)
-        for name, known in (
-            ("full", self.widths),
-            ("cross_entropy", self.widths),
-            ("parametrizations", PARAMETRIZATIONS),
-        ):
-            unknown = [one for one in getattr(self, name) if one not in known]
-            if unknown:
-                msg = f"{name} must be among {', '.join(map(str, known))}, got {unknown[0]}"
-                raise ValueError(msg)
-        if not self.parametrizations or not all(1e-3 <= one <= 1e3 for one in self.scales):
-            msg = (
-                "parametrizations must not be empty and scales be from 0.001 to 1000, got "
-                f"{self.parametrizations} and {self.scales}"
+                "noise times samples must be at least 1, so that a label is flipped, got "
+                f"{self.noise:g} times {self.samples}"
             )
             raise ValueError(msg)
         if self.samples + self.test_samples > _AVAILABLE:
@@ -116,8 +101,40 @@ class Config:
         if self.full and self.samples * CLASSES > MOST:
             msg = (
                 f"samples must be at most {MOST // CLASSES} for a full kernel, got {self.samples}; "
-                "set full to () for trace kernels only"
+                "give --full without values for trace kernels only"
             )
+            raise ValueError(msg)
+
+    def _check_lists(self) -> None:
+        if not self.widths or len(self.seeds) != len(self.widths):
+            msg = (
+                "seeds must be one number for each of the widths, and there must be a width, got "
+                f"{len(self.seeds)} for {len(self.widths)}"
+            )
+            raise ValueError(msg)
+        for name, least, most in (
+            ("widths", 2, 10_000),
+            ("seeds", 1, 1000),
+            ("scales", 1e-3, 1000),
+        ):
+            if not all(least <= one <= most for one in getattr(self, name)):
+                msg = f"{name} must be from {least:g} to {most:,}, got {_told(getattr(self, name))}"
+                raise ValueError(msg)
+        for name in ("widths", "full", "parametrizations", "cross_entropy", "scales"):
+            if len(set(getattr(self, name))) < len(getattr(self, name)):
+                msg = f"{name} must not repeat, got {_told(getattr(self, name))}"
+                raise ValueError(msg)
+        for name, known in (
+            ("full", self.widths),
+            ("cross_entropy", self.widths),
+            ("parametrizations", PARAMETRIZATIONS),
+        ):
+            unknown = [one for one in getattr(self, name) if one not in known]
+            if unknown:
+                msg = f"{name} must be among {', '.join(map(str, known))}, got {unknown[0]}"
+                raise ValueError(msg)
+        if not self.parametrizations:
+            msg = f"parametrizations must name one of {', '.join(PARAMETRIZATIONS)}, got none"
             raise ValueError(msg)
 
     @classmethod
@@ -182,6 +199,13 @@ def run(config: Config, context: Context) -> Result:
     arrays |= _settings(config, settings, measured)
     arrays |= _directions(config, measured)
     arrays |= _scales(config, measured[0])
+    still = context.map(
+        no_op,
+        [replace(_case(config, kind, width, config.seed), **_ALONE) for kind, width in networks],
+        description="a scheme that must do nothing",
+    )
+    arrays["no_op"] = np.array([each["moved"] for each in still])
+    arrays["no_op_predicted"] = np.array([each["predicted"][0] for each in still])
     return Result("prediction_meets_network", config, arrays, findings(arrays))  # type: ignore[arg-type]
 
 
@@ -221,6 +245,7 @@ def _names(config: Config, networks: Sequence[tuple[str, int]]) -> Arrays:
         "methods": np.array(names()),
         "method_labels": np.array([one.label for one in METHODS]),
         "formulas": np.array([one.formula for one in METHODS]),
+        "sources": np.array([one.source for one in METHODS]),
         "reads": np.array(config.reads),
         "late": np.array([step >= LATE * config.steps for step in config.reads]),
         "quantities": np.array(QUANTITIES),
@@ -230,7 +255,20 @@ def _names(config: Config, networks: Sequence[tuple[str, int]]) -> Arrays:
         "switch_step": np.array(lengths.switch),
         "training_samples": np.array(config.samples),
         "noise": np.array(config.noise),
+        "counted": _counted(config),
     }
+
+
+def _counted(config: Config) -> NDArray[np.bool_]:
+    """The conditions of the statistics (S, R): late ones, and none twice under two names."""
+    mask = np.zeros((len(METHODS), len(config.reads)), dtype=bool)
+    for method, read in conditions(Lengths.of(config.steps), config.reads):
+        mask[method, read] = config.reads[read] >= LATE * config.steps
+    return mask
+
+
+def _told(values: Sequence[object]) -> str:
+    return ", ".join(map(str, values))
 
 
 Measured = list[list[dict[str, NDArray[Any]]]]
@@ -247,12 +285,16 @@ def _settings(
     ``predicted_level`` (G, P, S, R, 3): means; ``difference`` (G, S, R, 3, 3) and
     ``predicted_difference`` (G, P, S, R, 3): from plain labels, paired by seed; ``error`` (G, P, 2,
     3): median over methods and late reads of the relative error of training and test outputs, with
-    interval over seeds; ``error_path`` (G, P, S, R, 2): means over seeds; ``agreement`` (G, P, 3);
+    interval over seeds; ``error_gap`` (G, P, 3): the same of training outputs, less that in the
+    best kernel there is, full or trace, paired by seed; ``error_path`` (G, P, S, R, 2): means over
+    seeds; ``method_error`` (G, P, S, 3): over late reads the median of those of training outputs,
+    and means of what accuracy and recovery are off by in a seed; ``agreement`` (G, P, 3);
     ``table`` (G, P, quantities, statistics, 3); ``movement`` (G, R, 3), ``full_movement`` (N, 3),
-    ``other`` (N, R, 4): means over seeds.
+    ``other`` (N, R, 4): means over seeds; ``yardstick`` (N, 4, 3): of ``other`` the median over
+    late reads, with interval over seeds.
     """
     late = [k for k, step in enumerate(config.reads) if step >= LATE * config.steps]
-    used = [each for each in conditions(Lengths.of(config.steps), config.reads) if each[1] in late]
+    used = [(int(method), int(read)) for method, read in np.argwhere(_counted(config))]
     parts: dict[str, list[Any]] = {}
 
     def put(name: str, value: object) -> None:
@@ -273,7 +315,13 @@ def _settings(
         put("predicted_difference", (said - said[:, :, :1]).mean(axis=0))
         middle = np.median(error[:, :, :, late], axis=(2, 3))  # seeds, P, sides
         put("error", _intervals(middle))
+        full = PREDICTORS.index("full")
+        own = full if np.isfinite(middle[0, full, 0]) else PREDICTORS.index("trace")
+        put("error_gap", _intervals(middle[..., 0] - middle[:, [own], 0]))
         put("error_path", error.mean(axis=0))
+        off = np.abs(said - net[:, None])[:, :, :, late, :2].mean(axis=(0, 3))
+        typical = np.median(error.mean(axis=0)[:, :, late, :1], axis=2)
+        put("method_error", np.concatenate([typical, off], axis=-1))
         put("agreement", _intervals(agree[:, :, :, late].mean(axis=(2, 3))))
         put("movement", moved.mean(axis=0))
         put(
@@ -286,6 +334,7 @@ def _settings(
     for seeds in measured:
         for name in ("full_movement", "other"):
             put(name, np.mean([each[name] for each in seeds], axis=0))
+        put("yardstick", _intervals(np.median([each["other"][late] for each in seeds], axis=1)))
     return {name: np.array(values) for name, values in parts.items()}
 
 
@@ -338,7 +387,7 @@ def _scales(config: Config, seeds: Sequence[dict[str, NDArray[Any]]]) -> Arrays:
     ``scale_table`` (C, quantities, statistics, 3).
     """
     late = [k for k, step in enumerate(config.reads) if step >= LATE * config.steps]
-    used = [each for each in conditions(Lengths.of(config.steps), config.reads) if each[1] in late]
+    used = [(int(method), int(read)) for method, read in np.argwhere(_counted(config))]
     net, error, moved = (
         np.stack([each[f"scale_{name}"] for each in seeds])
         for name in ("network", "error", "movement")

@@ -13,7 +13,7 @@ from deep.training.streams import stream
 from sims.inputs import digits
 from sims.parts.prediction_kernel import (
     Decomposition,
-    Linearized,
+    KernelLearner,
     network_kernel,
     network_kernels,
     predict,
@@ -71,7 +71,7 @@ class Case:
 
 
 @dataclass(slots=True, eq=False)
-class _Bench:
+class Bench:
     """The data of a case, its networks and its kernels."""
 
     case: Case
@@ -84,7 +84,8 @@ class _Bench:
     step_size: float = 0.0
 
     @classmethod
-    def of(cls, case: Case) -> "_Bench":
+    def of(cls, case: Case) -> "Bench":
+        """Split, flips and weights of the seed; no kernel yet, and no step size."""
         data = digits()
         rng = stream("prediction split", case.seed)
         codes = np.asarray(data.y, dtype=np.int64)
@@ -142,8 +143,8 @@ class _Bench:
     def linearized(self, kind: str) -> Pair:
         """What the linearized network puts out under the cross-entropy, scheme by scheme."""
 
-        def make(members: int) -> Linearized:
-            return Linearized(
+        def make(members: int) -> KernelLearner:
+            return KernelLearner(
                 *self.kernels[kind],
                 members=members,
                 step_size=self.step_size,
@@ -154,6 +155,7 @@ class _Bench:
         return _stacked(schemes.carry_out(make, self.case.reads, together=True))
 
     def scored(self, outputs: Pair, *, cross_entropy: bool) -> Array:
+        """The `QUANTITIES` of training and test outputs."""
         return quantities(*outputs, self.truth, cross_entropy=cross_entropy)
 
 
@@ -191,7 +193,7 @@ def measure(case: Case) -> dict[str, NDArray[Any]]:
     (C, S, R, 3), ``scale_error`` (C, S, R, 2) and ``scale_movement`` (C, 3).
     """
     with one_thread(), torch.no_grad():
-        bench = _Bench.of(case)
+        bench = Bench.of(case)
         kernels = bench.open()
         arrays = _squared(bench, kernels)
         if case.cross_entropy:
@@ -199,7 +201,7 @@ def measure(case: Case) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def _squared(bench: _Bench, kernels: dict[str, Decomposition]) -> dict[str, NDArray[Any]]:
+def _squared(bench: Bench, kernels: dict[str, Decomposition]) -> dict[str, NDArray[Any]]:
     case = bench.case
     outputs, weights = bench.trained(1.0, cross_entropy=False)
     predicted = {
@@ -226,7 +228,7 @@ def _squared(bench: _Bench, kernels: dict[str, Decomposition]) -> dict[str, NDAr
 
 
 def _compared(
-    bench: _Bench, outputs: Pair, predicted: dict[str, Pair], loss: str
+    bench: Bench, outputs: Pair, predicted: dict[str, Pair], loss: str
 ) -> dict[str, NDArray[Any]]:
     """Network and predictions by number; nan for the predictors that there are not."""
     crossed = loss == "cross_entropy"
@@ -248,14 +250,14 @@ def _compared(
     }
 
 
-def _cross_entropy(bench: _Bench) -> dict[str, NDArray[Any]]:
+def _cross_entropy(bench: Bench) -> dict[str, NDArray[Any]]:
     outputs, weights = bench.trained(1.0, cross_entropy=True)
     predicted = {kind: bench.linearized(kind) for kind in bench.case.kinds}
     arrays = _compared(bench, outputs, predicted, "cross_entropy")
     return arrays | {"cross_entropy_movement": _movements(bench, weights)}
 
 
-def _generic(bench: _Bench, outputs: Tensor) -> dict[str, Pair]:
+def _generic(bench: Bench, outputs: Tensor) -> dict[str, Pair]:
     """Predictions in kernels of the inputs alone, their time fitted to the labels-only network.
 
     It is fitted at the step at which the teachers stop, to the training outputs.
@@ -301,7 +303,7 @@ def _fitted_rate(kernel: Decomposition, labels: Tensor, outputs: Tensor, steps: 
 
 
 def _directions(
-    bench: _Bench, kernel: Decomposition, outputs: Tensor, predicted: Tensor
+    bench: Bench, kernel: Decomposition, outputs: Tensor, predicted: Tensor
 ) -> dict[str, NDArray[Any]]:
     bins = Bins.of(kernel, bench.labels, np.array(bench.case.edges))
     progress = np.stack([bins.progress(each) for each in (outputs, predicted)])
@@ -313,11 +315,11 @@ def _directions(
     }
 
 
-def _network(bench: _Bench, weights: list[Tensor]) -> ScaledMlp:
+def _network(bench: Bench, weights: list[Tensor]) -> ScaledMlp:
     return ScaledMlp(weights, bench.case.parametrization)
 
 
-def _movements(bench: _Bench, weights: list[list[Tensor]]) -> Array:
+def _movements(bench: Bench, weights: list[list[Tensor]]) -> Array:
     """Of the trace kernel along the labels-only training, shape (R, 3)."""
     kernels = [
         network_kernel(_network(bench, each), bench.inputs[0], None, "trace")
@@ -338,7 +340,7 @@ def _movement(end: Tensor, start: Tensor) -> Array:
     return np.array([change, turn, sizes[1] / sizes[0]])
 
 
-def _other(bench: _Bench, outputs: Pair) -> Array:
+def _other(bench: Bench, outputs: Pair) -> Array:
     """The yardstick: the same network from another initialization on the same labels.
 
     Relative differences of training and test outputs, agreement of test decisions, and difference
@@ -360,7 +362,7 @@ def _other(bench: _Bench, outputs: Pair) -> Array:
 
 
 def _scales(
-    bench: _Bench, outputs: Pair, predicted: Pair, end: list[Tensor]
+    bench: Bench, outputs: Pair, predicted: Pair, end: list[Tensor]
 ) -> dict[str, NDArray[Any]]:
     """The same schemes with larger and smaller outputs, which move the kernel less and more."""
     parts: dict[str, list[Array]] = {"network": [], "error": [], "movement": []}

@@ -1,6 +1,6 @@
 """What ``prediction_meets_network`` found, in plain sentences computed from its arrays."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,10 @@ ERROR = {True: 0.10, False: 0.25}
 ACCURACY, RECOVERY, ORDER = 0.01, 0.03, 0.9
 PROMISED = 500
 """Training samples from which the goals count: with fewer a sample is a larger share."""
+STILL = 1e-3
+"""Share of their norm that outputs may move by where theory says 0: round-off is far below."""
+EASY = 0.8
+"""Rank correlation from which the order of the conditions counts as reached."""
 _NTK = {"ntk": "NTK parametrization", "standard": "standard parametrization"}
 _GENERIC = ("rbf", "wide_rbf", "linear")
 _GENERIC_NAMES = {
@@ -34,9 +38,10 @@ def findings(arrays: Arrays) -> tuple[Finding, ...]:
     kinds, network = arrays["network_parametrization"], arrays["setting_network"]
     first = [int(setting) for setting in squared if kinds[network[setting]] == kinds[0]]
     found += [_bias_of_the_trace(arrays, setting) for setting in first]
-    found += [_slopes(arrays, setting) for setting in first]
+    found += [_slopes(arrays, int(setting)) for setting in squared]
     found += [_cross_entropy(arrays, int(setting)) for setting in crossed]
     found += [_where_it_stops(arrays), _generic(arrays, first[-1]), _smoothing(arrays)]
+    found.append(_still(arrays))
     return tuple(one for one in found if one is not None)
 
 
@@ -75,9 +80,27 @@ def _seeds(arrays: Arrays, setting: int) -> str:
     return f"{count} seed" + ("s" if count > 1 else "")
 
 
+def _number(value: float, form: str) -> str:
+    """A number with a true minus sign, and none before a zero.
+
+    >>> _number(-0.284, ".2f"), _number(-0.001, ".0%"), _number(0.1, "+.1f")
+    ('−0.28', '0%', '+0.1')
+    """
+    sign, digits = ("+", form[1:]) if form[0] == "+" else ("", form)
+    return f"{value:{sign}z{digits}}".replace("-", "−")
+
+
 def _ends(low: float, high: float, form: str) -> str:
     """The interval in brackets, if there is one."""
-    return f" ({low:{form}} to {high:{form}})" if np.isfinite([low, high]).all() else ""
+    known = np.isfinite([low, high]).all()
+    return f" ({_number(low, form)} to {_number(high, form)})" if known else ""
+
+
+def _beyond_zero(arrays: Arrays, setting: int, low: float, high: float) -> bool | None:
+    """Whether a difference is above zero: None where the interval, or the seeds, do not say."""
+    if int(arrays["setting_seeds"][setting]) < FEWEST or not (low > 0 or high < 0):
+        return None
+    return bool(low > 0)
 
 
 def _kernel(arrays: Arrays, setting: int) -> str:
@@ -96,6 +119,8 @@ def _outputs(arrays: Arrays, setting: int) -> Finding:
     width = int(arrays["network_width"][int(arrays["setting_network"][setting])])
     limit = ERROR[width >= 256]
     agreed = arrays["agreement"][setting, by, 0]
+    several = int(arrays["setting_seeds"][setting]) > 1
+    one = f", in a single seed by {single[0]:.3f} and {single[1]:.3f}" if several else ""
     met = bool(train[0] <= limit and means[0] <= ACCURACY and means[1] <= RECOVERY)
     promised = _promised(arrays, setting)
     goals = f" (goals: {limit:.0%}, {ACCURACY:g} and {RECOVERY:g})" if promised else ""
@@ -105,10 +130,11 @@ def _outputs(arrays: Arrays, setting: int) -> Finding:
         f"{float(arrays['noise']):.0%} flipped labels): the closed form in the kernel at "
         f"initialization ({_kernel(arrays, setting)}) predicts {methods} methods without a fitted "
         f"number. Its training outputs are off by a median of {train[0]:.1%} of their norm"
-        f"{_ends(train[1], train[2], '.1%')}, test outputs by {test[0]:.1%}; means over seeds of "
-        f"the accuracy are off by {means[0]:.3f}, of the share of flipped samples that get their "
-        f"right class by {means[1]:.3f}{goals}, in a single seed by {single[0]:.3f} and "
-        f"{single[1]:.3f}; {agreed:.1%} of the test decisions are the same."
+        f"{_ends(train[1], train[2], '.1%')}, test outputs by {test[0]:.1%}; "
+        f"{'means over seeds of ' if several else ''}the accuracy "
+        f"{'are' if several else 'is'} off by {means[0]:.3f}, "
+        f"{'of ' if several else ''}the share of flipped samples that get their right class by "
+        f"{means[1]:.3f}{goals}{one}; {agreed:.1%} of the test decisions are the same."
     )
     holds = met if promised else None
     return Finding(text, holds=holds, value=train[0], low=_end(train[1]), high=_end(train[2]))
@@ -139,13 +165,13 @@ def _order(arrays: Arrays, setting: int) -> Finding | None:
             continue
         shares.append(share)
         parts.append(
-            f"{quantity} {share:.0%} of {count:.0f} (of {pairs:.0f}; R² {r2:.2f}, slope "
-            f"{slope:.2f})"
+            f"{quantity} {share:.0%} of {count:.0f} (of {pairs:.0f}; R² {_number(r2, '.2f')}, "
+            f"slope {_number(slope, '.2f')})"
         )
     if not parts:
         return None
     ranks = ", ".join(
-        f"{q} {float(_said(arrays, setting, q, 'spearman', by)[0]):.2f}"
+        f"{q} {_number(float(_said(arrays, setting, q, 'spearman', by)[0]), '.2f')}"
         f"{_ceiling(arrays, setting, q)}"
         for q in arrays["quantities"].tolist()
     )
@@ -162,7 +188,7 @@ def _order(arrays: Arrays, setting: int) -> Finding | None:
 
 def _ceiling(arrays: Arrays, setting: int, quantity: str) -> str:
     ceiling = float(_said(arrays, setting, quantity, "ceiling", best(arrays, setting))[0])
-    return f" (halves of the seeds: {ceiling:.2f})" if np.isfinite(ceiling) else ""
+    return f" (halves of the seeds: {_number(ceiling, '.2f')})" if np.isfinite(ceiling) else ""
 
 
 def _bias_of_the_trace(arrays: Arrays, setting: int) -> Finding | None:
@@ -172,21 +198,21 @@ def _bias_of_the_trace(arrays: Arrays, setting: int) -> Finding | None:
         return None
     errors = [float(arrays["error"][setting, each, 0, 0]) for each in (full, trace)]
     slopes = [float(_said(arrays, setting, "recovery", "slope", each)[0]) for each in (full, trace)]
-    moved = float(arrays["movement"][setting, -1, 0])
-    worse = errors[1] > errors[0]
-    why = (
-        "most of what the cheap kernel misses is the structure between outputs, which a finite "
-        "width leaves, and not the motion of the kernel"
-        if errors[1] > 2 * errors[0]
-        else "the structure between outputs is a part of what the cheap kernel misses"
-    )
+    moved = float(arrays["full_movement"][int(arrays["setting_network"][setting]), 0])
+    gap, low, high = arrays["error_gap"][setting, trace]
+    why = ""
+    if errors[1] > errors[0]:
+        part = "most" if errors[1] > 2 * errors[0] else "a part"
+        why = f", and {part} of what the cheap kernel misses is the structure between outputs"
     text = (
         f"{network_name(arrays, setting)}: with the trace kernel instead of the full one the error "
-        f"of training outputs is {errors[1]:.1%} instead of {errors[0]:.1%}, and one unit of "
-        f"predicted difference in recovery is {slopes[1]:.2f} instead of {slopes[0]:.2f} units in "
-        f"the network. The trace kernel itself moves by {moved:.1%} in training: {why}."
+        f"of training outputs is {errors[1]:.1%} instead of {errors[0]:.1%} (difference "
+        f"{_number(gap, '+.1%')}{_ends(low, high, '+.1%')}), and one unit of predicted difference "
+        f"in recovery is {_number(slopes[1], '.2f')} instead of {_number(slopes[0], '.2f')} units "
+        f"in the network. The full kernel moves by {moved:.1%} in training, which both miss{why}."
     )
-    return Finding(text, holds=worse, value=errors[1] - errors[0])
+    holds = _beyond_zero(arrays, setting, low, high)
+    return Finding(text, holds=holds, value=gap, low=_end(low), high=_end(high))
 
 
 def _slopes(arrays: Arrays, setting: int) -> Finding | None:
@@ -195,7 +221,7 @@ def _slopes(arrays: Arrays, setting: int) -> Finding | None:
     reads = arrays["reads"].tolist()
     places = [reads.index(int(arrays["teacher_step"])), len(reads) - 1]
     net, said = (arrays["slope"][number, side][1:, places] for side in (0, 1))
-    known = np.isfinite(net[..., 0]) & np.isfinite(said[..., 0])
+    known = np.isfinite(net[..., 0]) & np.isfinite(said[..., 0]) & arrays["counted"][1:, places]
     clear = known & (np.abs(said[..., 0]) > 0.05)
     if clear.sum() < 4:
         return None
@@ -209,12 +235,13 @@ def _slopes(arrays: Arrays, setting: int) -> Finding | None:
     own = float(arrays["label_slope"][number, 0, places[1], 0])
     text = (
         f"{network_name(arrays, setting)}: how do effective training times change with the "
-        f"eigenvalue? Less the slope of plain labels (which itself reads {own:+.2f} at the last "
-        "step, where theory says 0: below it where small directions run ahead), the slope "
+        "eigenvalue? Less the slope of plain labels (which itself reads "
+        f"{_number(own, '+.2f')} at the last step, where theory says 0: below it where small "
+        "directions run ahead), the slope "
         f"has the predicted sign in {int(right[clear].sum())} of {int(clear.sum())} cases of a "
-        f"method at a step, and {ratio:.2f} times the predicted size; for the student after "
-        f"{reads[places[0]]} steps it is {mean:+.2f}{_ends(low, high, '+.2f')}, predicted "
-        f"{theory:+.2f}."
+        f"method at a step, and {_number(ratio, '.2f')} times the predicted size; for the student "
+        f"after {reads[places[0]]} steps it is {_number(mean, '+.2f')}{_ends(low, high, '+.2f')}, "
+        f"predicted {_number(theory, '+.2f')}."
     )
     holds = bool(right[clear].mean() >= ORDER) if _promised(arrays, setting) else None
     return Finding(text, holds=holds, value=ratio)
@@ -248,10 +275,10 @@ def _where_it_stops(arrays: Arrays) -> Finding | None:
     rows = []
     for place in np.argsort(-scales):
         error, turn = arrays["scale_error"][place, 0, 0], arrays["scale_movement"][place, 1]
-        rows.append(f"{scales[place]:g}: 1 − cosine {turn:.2g}, error {error:.1%}")
+        rows.append(f"{scales[place]:g}: 1 − cosine {_number(turn, '.2g')}, error {error:.1%}")
     lowest = int(np.argmin(scales))
     share = _scale_order(arrays, lowest)
-    ordered = "" if share is None else f" At the smallest, {share}."
+    ordered = "" if share is None else f" At the smallest {share}."
     text = (
         f"{network_name(arrays, 0)}, outputs scaled by a factor (smaller ones move the kernel "
         f"more): {'; '.join(rows)}.{ordered}"
@@ -269,7 +296,7 @@ def _scale_order(arrays: Arrays, place: int) -> str | None:
         )
         if np.isfinite(row[column, 0])
     ]
-    return f"of the resolved pairs are ordered right: {', '.join(shares)}" if shares else None
+    return f"the resolved pairs ordered right are: {', '.join(shares)}" if shares else None
 
 
 def _generic(arrays: Arrays, setting: int) -> Finding:
@@ -286,36 +313,45 @@ def _generic(arrays: Arrays, setting: int) -> Finding:
         for each in (at, by)
     ]
     number = int(arrays["setting_network"][setting])
-    reads = arrays["reads"].tolist()
-    yardstick = float(arrays["other"][number, reads.index(int(arrays["teacher_step"])), 0])
+    yardstick, least, most = arrays["yardstick"][number, 0]
+    gap, low, high = arrays["error_gap"][setting, at]
+    if ranks[0] >= EASY:
+        opening = "Ranks are easy"
+    elif ranks[1] >= EASY:
+        opening = "Here not even the order is reached without the network's own kernel"
+    else:
+        opening = "Here the order is reached neither in the network's own kernel nor in another"
     text = (
-        f"Ranks are easy: {_GENERIC_NAMES[nearest]} of the inputs, its time fitted to the network "
+        f"{opening}: {_GENERIC_NAMES[nearest]} of the inputs, its time fitted to the network "
         f"({network_name(arrays, setting)}), ranks the conditions by recovery with a correlation "
-        f"of {ranks[0]:.2f} (the network's own kernel, nothing fitted: {ranks[1]:.2f}). But it "
-        f"misses training outputs by {errors[nearest]:.1%} (own: {own:.1%}), accuracy by "
+        f"of {_number(ranks[0], '.2f')} (the network's own kernel, nothing fitted: "
+        f"{_number(ranks[1], '.2f')}). It misses training outputs by {errors[nearest]:.1%} (own: "
+        f"{own:.1%}; difference {_number(gap, '+.1%')}{_ends(low, high, '+.1%')}), accuracy by "
         f"{levels[0][0]:.3f} ({levels[1][0]:.3f}) and recovery by {levels[0][1]:.3f} "
-        f"({levels[1][1]:.3f}). Another initialization of the same network differs by "
-        f"{yardstick:.1%} in training outputs."
+        f"({levels[1][1]:.3f}). Another initialization of the same network, trained on the labels, "
+        f"differs by {yardstick:.1%}{_ends(least, most, '.1%')} in training outputs, the median "
+        "over the same steps."
     )
-    return Finding(text, holds=own < errors[nearest], value=errors[nearest] - own)
+    holds = _beyond_zero(arrays, setting, low, high)
+    return Finding(text, holds=holds, value=gap, low=_end(low), high=_end(high))
 
 
 def _smoothing(arrays: Arrays) -> Finding | None:
     """The null: under the squared loss label smoothing changes no decision of a linear model."""
     row = arrays["methods"].tolist().index("smoothing")
     column = arrays["quantities"].tolist().index("accuracy")
-    parts = []
-    holds = True
+    parts: list[str] = []
+    verdicts: list[bool | None] = []
     for setting in np.flatnonzero(arrays["setting_loss"] == "squared").tolist():
         mean, low, high = arrays["difference"][setting, row, -1, column]
         if not np.isfinite([low, high]).all():
             continue
         by = best(arrays, setting)
         said = float(arrays["predicted_difference"][setting, by, row, -1, column])
-        holds &= low <= max(said, 0) and high >= min(said, 0)
+        verdicts.append(_nothing(arrays, setting, low, high))
         parts.append(
-            f"{network_name(arrays, setting)} {mean:+.4f}{_ends(low, high, '+.4f')}, "
-            f"predicted {said:+.4f}"
+            f"{network_name(arrays, setting)} {_number(mean, '+.4f')}{_ends(low, high, '+.4f')}, "
+            f"predicted {_number(said, '+.4f')}"
         )
     if not parts:
         return None
@@ -323,14 +359,34 @@ def _smoothing(arrays: Arrays) -> Finding | None:
         "A scheme that should do next to nothing: under the squared loss label smoothing scales "
         "all margins of a linear model by one factor, if its kernel is the same for all outputs "
         "and couples none. Change of the accuracy at the last step: "
-        f"{'; '.join(parts)}."
+        f"{'; '.join(parts)}. Up to {ACCURACY:g} counts as nothing."
     )
-    return Finding(text, holds=holds)
+    return Finding(text, holds=False if False in verdicts else None if None in verdicts else True)
 
 
-def rows(arrays: Arrays) -> Iterator[tuple[str, str, NDArray[Any]]]:
-    """Name of the setting, name of the predictor and its table, of all that there are."""
-    for setting in range(len(arrays["setting_network"])):
-        for place, name in enumerate(arrays["predictors"].tolist()):
-            if np.isfinite(arrays["error"][setting, place, 0, 0]):
-                yield network_name(arrays, setting), name, arrays["table"][setting, place]
+def _nothing(arrays: Arrays, setting: int, low: float, high: float) -> bool | None:
+    """Whether a change of the accuracy is next to nothing: None where the interval is too wide."""
+    if int(arrays["setting_seeds"][setting]) < FEWEST:
+        return None
+    if max(abs(low), abs(high)) <= ACCURACY:
+        return True
+    return False if low > ACCURACY or high < -ACCURACY else None
+
+
+def _still(arrays: Arrays) -> Finding:
+    """The control: what theory says stays where it is, does."""
+    settings = np.flatnonzero(arrays["setting_loss"] == "squared").tolist()
+    moved = arrays["no_op"].max(axis=1)
+    parts = "; ".join(
+        f"{moved[int(arrays['setting_network'][setting])]:.1g} ({network_name(arrays, setting)})"
+        for setting in settings
+    )
+    said = float(arrays["no_op_predicted"].max())
+    text = (
+        "A scheme that must do nothing, in networks as in theory: labels until step "
+        f"{int(arrays['switch_step'])}, then the outputs that another run of the same network has "
+        "reached by then. Largest move of the outputs after it, over their norm there (one seed): "
+        f"{parts}; of the gain in the closed form {_number(said, '.1g')}. Up to {STILL:g} counts "
+        "as round-off."
+    )
+    return Finding(text, holds=bool(moved.max() <= STILL), value=float(moved.max()))

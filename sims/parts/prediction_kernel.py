@@ -19,7 +19,6 @@ from theory.flow.filters import Filter
 from theory.ntk import empirical_ntk, kernel_matrix
 
 Array = NDArray[np.float64]
-KINDS = ("trace", "full")
 
 
 def network_kernels(
@@ -132,7 +131,7 @@ def predict(
     return train.reshape(*shape, *train.shape[1:]), test.reshape(*shape, *test.shape[1:])
 
 
-class Linearized:
+class KernelLearner:
     r"""Members of the linearized network side by side, descended step by step: a `Learner`.
 
     It carries the dual A of outputs :math:`\Theta A`, which descent moves by the residuals: the

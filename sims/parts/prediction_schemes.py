@@ -4,7 +4,7 @@ What learns is a `Learner`: several members side by side, each with its own sche
 what their teachers have put out, so the schemes are carried out in three stages.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -53,7 +53,12 @@ class Schemes:
     teachers: dict[str, Tensor] = field(default_factory=dict)
 
     def carry_out(
-        self, make: Callable[[int], Learner], reads: Sequence[int], *, together: bool
+        self,
+        make: Callable[[int], Learner],
+        reads: Sequence[int],
+        *,
+        together: bool,
+        among: Collection[str] | None = None,
     ) -> dict[str, tuple[Tensor, Tensor]]:
         """Training and test outputs of every scheme at the steps ``reads``.
 
@@ -61,16 +66,19 @@ class Schemes:
             make: Gives so many members at their common start.
             reads: Steps at which outputs are read, ascending.
             together: Train the schemes of a stage side by side, or one after another.
+            among: The schemes to carry out, those that teach them included; None for all.
 
         Returns:
             For each scheme the training outputs (reads, n, K) and the test outputs.
         """
         found: dict[str, tuple[Tensor, Tensor]] = {}
-        for stage in STAGES:
-            groups = [stage] if together else [(name,) for name in stage]
+        wanted = names() if among is None else among
+        for every in STAGES:
+            stage = tuple(name for name in every if name in wanted)
+            groups = [stage] if together and stage else [(name,) for name in stage]
             for group in groups:
                 found |= self._train(make(len(group)), group, reads)
-        return {name: found[name] for name in names()}
+        return {name: found[name] for name in names() if name in found}
 
     def _train(
         self, learner: Learner, group: Sequence[str], reads: Sequence[int]

@@ -1,5 +1,7 @@
 """Closed forms of methods: against each method carried out step by step on one direction."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -85,6 +87,21 @@ def test_before_it_switches_a_method_is_another():
                 method(name).descent(LENGTHS, steps, 0.5).gain([1.0]) for name in (switching, other)
             ]
             assert gains[0] == pytest.approx(gains[1], rel=1e-14)
+
+
+def test_every_method_says_where_it_comes_from():
+    known = ("Ren 2022", "Zhou 2021", "Zhang 2020", "Wang 2020", "Nagarajan 2023")
+    for one in METHODS:
+        assert any(paper in one.source for paper in known), one.name
+
+
+def test_labels_then_ones_own_outputs_is_labels_until_the_switch():
+    """The teacher stops at the switch: what is learned by then stays."""
+    long = replace(LENGTHS, teacher=LENGTHS.switch)
+    want = method("labels").descent(long, long.switch, 0.5).gain(RATES)
+    for steps in (long.switch, 40, 64):
+        found = method("labels_then_distill").descent(long, steps, 0.5).gain(RATES)
+        np.testing.assert_allclose(found, want, rtol=1e-13)
 
 
 def test_bad_input_is_refused_by_name():

@@ -1,5 +1,6 @@
 """Predictions beside networks: exact where they must be, near where the kernel stays."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -10,8 +11,10 @@ from sims.context import Context
 from sims.experiments import prediction_meets_network as experiment
 from sims.experiments.prediction_meets_network import Config, run
 from sims.parts import prediction_case as case
+from sims.parts import prediction_control as control
+from sims.parts import prediction_findings as told
 from sims.parts.prediction_findings import findings
-from sims.parts.prediction_kernel import Decomposition, Linearized, network_kernels, predict
+from sims.parts.prediction_kernel import Decomposition, KernelLearner, network_kernels, predict
 from sims.parts.prediction_network import Networks, ScaledMlp, draw_weights
 from sims.parts.prediction_schemes import STAGES, Schemes, conditions
 from sims.parts.prediction_scores import Bins, Truth, effective_slope, quantities, slopes
@@ -74,7 +77,7 @@ def test_the_linearized_network_learns_what_the_closed_form_says(toy, kind):
     size = 0.5 / kernel.eigenvalues[0]
 
     def make(members):
-        return Linearized(*pair, members=members, step_size=size, shape=(12, 3))
+        return KernelLearner(*pair, members=members, step_size=size, shape=(12, 3))
 
     found = Schemes(LENGTHS, labels).carry_out(make, READS, together=True)
     said = predict(kernel, labels, READS, lambda one, t: one.descent(LENGTHS, t, size), LENGTHS)
@@ -151,7 +154,7 @@ def test_cross_entropy_in_small_steps_is_the_dual_flow(toy):
     long = replace(LENGTHS, steps=steps)
 
     def make(members):
-        return Linearized(train, test, members=members, step_size=size, shape=(12, 3))
+        return KernelLearner(train, test, members=members, step_size=size, shape=(12, 3))
 
     found = Schemes(long, labels, cross_entropy=True).carry_out(make, (steps,), together=True)
     flow = cross_entropy_flow(train, labels, [size * steps], test_kernel=test)
@@ -319,7 +322,174 @@ def test_trace_kernels_alone_and_a_single_seed():
     assert np.isnan(result.array("error")[0, 0]).all()
     assert result.array("scales").tolist() == [1.0]
     assert "trace kernel" in result.findings[0].text
+    assert "over seeds" not in result.findings[0].text
+    assert "single seed" not in result.findings[0].text
     assert not any("nan" in finding.text for finding in result.findings)
+
+
+def test_a_scheme_that_must_do_nothing_does_nothing(smoke, monkeypatch):
+    assert smoke.array("no_op").shape == (1, 2)
+    assert smoke.array("no_op").max() <= 1e-6
+    assert smoke.array("no_op_predicted").max() <= 1e-12
+    one = replace(experiment._case(Config.smoke(), "ntk", 16, 0), cross_entropy=False)
+    still = smoke.findings[-1]
+    assert still.holds is True
+    monkeypatch.setattr(control, "lengths_of", Lengths.of)  # a teacher that stops before the switch
+    moved = control.no_op(one)
+    assert moved["moved"].min() > 0.02
+    assert moved["predicted"].max() > 0.02
+    faulty = dict(smoke.arrays) | {"no_op": moved["moved"][None]}
+    assert findings(faulty)[-1].holds is False
+
+
+def test_the_control_takes_the_steps_of_the_networks():
+    one = experiment._case(Config.smoke(), "ntk", 16, 0)
+    bench = case.Bench.of(one)
+    bench.open()
+    assert one.step / control._top(bench) == pytest.approx(bench.step_size, rel=1e-5)
+
+
+def test_only_what_is_wanted_is_trained(toy):
+    inputs, labels, weights = toy
+    made = []
+
+    def make(members):
+        made.append(members)
+        return Networks(weights, inputs, members=members, step_size=0.1, parametrization="ntk")
+
+    every = Schemes(LENGTHS, labels).carry_out(make, READS, together=False)
+    assert made == [1] * len(names())
+    made.clear()
+    some = Schemes(LENGTHS, labels).carry_out(
+        make, READS, together=True, among=("labels", "student")
+    )
+    assert made == [1, 1]
+    assert list(some) == ["labels", "student"]
+    torch.testing.assert_close(some["student"], every["student"])
+
+
+class TestPairedVerdicts:
+    """What a difference says rests on its interval and on seeds enough."""
+
+    def arrays(self, smoke, gap, seeds):
+        arrays = dict(smoke.arrays)
+        arrays["error_gap"] = np.broadcast_to(gap, arrays["error_gap"].shape)
+        arrays["setting_seeds"] = np.full_like(arrays["setting_seeds"], seeds)
+        return arrays
+
+    @pytest.mark.parametrize(
+        ("gap", "seeds", "holds"),
+        [
+            ((0.2, 0.1, 0.3), 4, True),
+            ((0.2, 0.1, 0.3), 3, None),
+            ((0.2, -0.1, 0.5), 9, None),
+            ((-0.2, -0.3, -0.1), 9, False),
+            ((0.2, np.nan, np.nan), 9, None),
+        ],
+    )
+    def test_of_kernels(self, smoke, gap, seeds, holds):
+        arrays = self.arrays(smoke, gap, seeds)
+        for found in (told._generic(arrays, 0), told._bias_of_the_trace(arrays, 0)):
+            assert found.holds is holds
+            assert found.value == gap[0]
+            assert ("(+10.0% to +30.0%)" in found.text) == (gap[1] == 0.1)
+
+    def test_gaps_are_paired_by_seed(self, smoke):
+        cases = [experiment._case(Config.smoke(), "ntk", 16, seed) for seed in (0, 1)]
+        late = smoke.array("late")
+        gaps = []
+        for one in cases:
+            middle = np.median(case.measure(one)["squared_error"][:, :, late, 0], axis=(1, 2))
+            gaps.append(middle - middle[0])
+        np.testing.assert_allclose(smoke.array("error_gap")[0, :, 0], np.mean(gaps, axis=0))
+        assert smoke.array("error_gap")[0, 0, 0] == 0
+
+    @pytest.mark.parametrize(
+        ("ends", "seeds", "holds"),
+        [
+            ((-0.005, 0.009), 4, True),
+            ((-0.005, 0.009), 3, None),
+            ((-0.02, 0.02), 9, None),  # no power is no evidence
+            ((0.011, 0.03), 9, False),
+            ((-0.03, -0.011), 9, False),
+        ],
+    )
+    def test_of_smoothing(self, smoke, ends, seeds, holds):
+        arrays = dict(smoke.arrays)
+        arrays["setting_seeds"] = np.full_like(arrays["setting_seeds"], seeds)
+        difference = arrays["difference"].copy()
+        row = names().index("smoothing")
+        difference[:, row, -1, 0] = (np.mean(ends), *ends)
+        assert told._smoothing(arrays | {"difference": difference}).holds is holds
+
+
+def test_the_opening_follows_the_ranks(smoke):
+    arrays = dict(smoke.arrays)
+    row, column = (arrays["quantities"].tolist().index("recovery"), STATISTICS.index("spearman"))
+    own = told.best(arrays, 0)
+    for other, mine, said in (
+        (0.9, 0.9, "Ranks are easy: "),
+        (-0.61, 0.9, "Here not even the order is reached without the network's own kernel: "),
+        (-0.61, 0.3, "Here the order is reached neither "),
+    ):
+        table = arrays["table"].copy()
+        table[0, :, row, column, 0] = other
+        table[0, own, row, column, 0] = mine
+        text = told._generic(arrays | {"table": table}, 0).text
+        assert text.startswith(said)
+        assert ("−0.61" in text) == (other < 0)
+
+
+def test_the_yardstick_is_read_at_the_same_steps(smoke):
+    late, other = smoke.array("late"), []
+    for seed in (0, 1):
+        one = case.measure(experiment._case(Config.smoke(), "ntk", 16, seed))
+        other.append(np.median(one["other"][late], axis=0))
+    np.testing.assert_allclose(smoke.array("yardstick")[0, :, 0], np.mean(other, axis=0))
+
+
+def test_the_motion_of_the_full_kernel_is_told(smoke):
+    arrays = dict(smoke.arrays) | {"full_movement": np.full((1, 3), 0.123)}
+    assert "The full kernel moves by 12.3%" in told._bias_of_the_trace(arrays, 0).text
+
+
+def test_counted_conditions_are_late_and_none_is_there_twice(smoke):
+    counted, reads = smoke.array("counted"), smoke.array("reads")
+    assert not counted[:, ~smoke.array("late")].any()
+    for name in ("distill_then_labels", "labels_then_distill"):
+        before = reads <= smoke.array("switch_step")
+        assert not counted[names().index(name), before].any()
+    assert counted[0, smoke.array("late")].all()
+
+
+def test_slopes_are_told_of_every_parametrization():
+    config = replace(
+        Config.smoke(), parametrizations=("ntk", "standard"), full=(), cross_entropy=(), scales=()
+    )
+    with Context.plain() as context:
+        result = run(config, context)
+    slopes_of = [one.text for one in result.findings if "effective training times" in one.text]
+    assert len(slopes_of) == 2
+    assert "standard parametrization" in slopes_of[1]
+    assert result.array("no_op").shape == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "shown"),
+    [
+        (-0.284, ".2f", "−0.28"),
+        (-0.001, ".0%", "0%"),
+        (-0.001, "+.1f", "+0.0"),
+        (9e-5, ".2g", "9e−05"),
+    ],
+)
+def test_numbers_have_a_true_minus_and_no_negative_zero(value, form, shown):
+    assert told._number(value, form) == shown
+
+
+def test_no_finding_has_a_hyphen_for_a_minus(smoke):
+    for finding in smoke.findings:
+        assert not re.search(r"(?<![\w)])-\d", finding.text), finding.text
 
 
 def test_findings_hold_where_numbers_do(smoke):
@@ -348,9 +518,18 @@ def test_sizes_are_legal(size):
         ({"full": (65,)}, "full must be among 64, 512, got 65"),
         ({"cross_entropy": (3,)}, "cross_entropy must be among"),
         ({"parametrizations": ("mup",)}, "parametrizations must be among ntk, standard, got mup"),
-        ({"scales": (0.0,)}, r"scales be from 0.001"),
+        ({"scales": (0.0,)}, "scales must be from 0.001 to 1,000, got 0.0"),
+        ({"scales": (0.2, 0.2)}, "scales must not repeat, got 0.2, 0.2"),
+        ({"parametrizations": ()}, "parametrizations must name one of ntk, standard, got none"),
+        ({"parametrizations": ("ntk", "ntk")}, "parametrizations must not repeat, got ntk, ntk"),
+        ({"widths": (64, 64)}, "widths must not repeat, got 64, 64"),
+        ({"full": (64, 64)}, "full must not repeat"),
+        ({"samples": 20, "noise": 0.02}, "noise times samples must be at least 1"),
         ({"samples": 900, "test_samples": 900}, "at most the 1797 digits"),
-        ({"samples": 801, "test_samples": 100}, "samples must be at most 800 for a full kernel"),
+        (
+            {"samples": 801, "test_samples": 100},
+            "samples must be at most 800 for a full kernel, got 801; give --full without values",
+        ),
         ({"steps": 100}, "multiple of 16"),
         ({"step": 1.0}, "step must be at most 0.95"),
         ({"noise": 0.0}, "noise must be at least 0.02"),
