@@ -2,7 +2,7 @@
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from figures import _predictions, style
 from sims.results import Result
@@ -15,7 +15,7 @@ ALT = (
     "of several predictors, the network's own full kernel the shortest."
 )
 PANELS = (1, 3)
-SIZE = (style.TWO_COLUMNS, 3.1)
+SIZE = (style.TWO_COLUMNS, 3.4)
 ORDER = 20
 NAMES = {
     "full": "own full kernel",
@@ -24,25 +24,24 @@ NAMES = {
     "wide_rbf": "wide Gaussian",
     "linear": "linear kernel",
 }
-COLORS = (style.BLUE, style.ORANGE, style.GREEN, style.VIOLET, style.RED, style.GRAY)
-MARKERS = ("o", "D", "s", "v", "^", "P")
-DASHES: tuple[object, ...] = ("-", "-", "-", "-", (0, (4, 2)), (0, (4, 2)))
 
 
 def CAPTION(result: Result) -> str:
     """With the yardstick."""
     setting = _predictions.shown(result)
     network = int(result.array("setting_network")[setting])
-    read = list(result.array("reads")).index(int(result.array("teacher_step")))
-    other = float(result.array("other")[network, read, 0])
+    other = float(result.array("yardstick")[network, 0, 0])
+    ends = np.isfinite(result.array("scale_error")[:, 0, 1]).any()
+    bars = ", with 95 % intervals over seeds" if ends else ""
+    late = result.array("reads")[result.array("late")]
     return (
         "Median error of predicted training outputs over all methods, as a share of their norm. "
         "Left: over training, every network in its full kernel, unless said. Middle: the first "
         "network with outputs multiplied by the number beside each marker (large outputs hardly "
-        "move the kernel, small ones turn it). Right: predictors of "
-        f"{_predictions.named(result, setting)}; kernels of the inputs alone have a time fitted to "
-        "the network, its own kernels nothing. The dashed line is how far another initialization "
-        f"of the same network is ({other:.0%})."
+        f"move the kernel, small ones turn it), steps {late[0]} to {late[-1]}{bars}. Right: the "
+        f"same steps, predictors of {_predictions.named(result, setting)}; kernels of the inputs "
+        "alone have a time fitted to the network, its own kernels nothing. The dashed line is "
+        f"another initialization (plain labels, median over the same steps: {other:.0%})."
     )
 
 
@@ -55,21 +54,20 @@ def draw(result: Result, axes: style.Panels) -> None:
 
 def _over_time(result: Result, panel: Axes) -> None:
     reads = result.array("reads")
-    every = [*_predictions.settings(result), *_predictions.settings(result, "cross_entropy")]
-    for number, setting in enumerate(every):
+    handles = []
+    for setting, look in _predictions.every_setting(result).items():
         by = _predictions.predictor(result, setting)
         y = np.median(result.array("error_path")[setting, by, :, :, 0], axis=0)
         full = str(result.array("predictors")[by]) == "full"
-        panel.plot(
-            reads, y, color=COLORS[number % 6], marker=MARKERS[number % 6], markersize=3.6,
-            linestyle=DASHES[number % 6], linewidth=1.1, markerfacecolor="white",
-            label=_predictions.named(result, setting) + ("" if full else " (trace)"),
-        )  # fmt: skip
+        label = _predictions.named(result, setting) + ("" if full else " (trace)")
+        handles += panel.plot(reads, y, label=label, **look)
     panel.set(xscale="log", xlabel="steps", ylabel="error of training outputs")
-    top = panel.get_ylim()[1]
-    panel.set_ylim(0, top * (1.2 + 0.11 * len(every)))
-    panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    panel.legend(loc="upper left", fontsize=6.6, handlelength=1.8, labelspacing=0.25)
+    panel.set_ylim(bottom=0)
+    _predictions.percent(panel.yaxis)
+    panel.figure.legend(
+        handles=handles, loc="outside upper center", ncols=min(len(handles), 3), frameon=False,
+        title="left panel", title_fontsize=7.5, fontsize=7.5,
+    )  # fmt: skip
     panel.set_title("Over training")
     style.plain_log(panel.xaxis)
 
@@ -81,14 +79,18 @@ def _over_scales(result: Result, panel: Axes) -> None:
     panel.plot(turn, rows[:, 0], **style.measured(role))
     for x, y, scale in zip(turn, rows[:, 0], result.array("scales"), strict=True):
         panel.annotate(
-            f"×{scale:g}", (x, y), xytext=(5, 3), textcoords="offset points", fontsize=7.5,
+            f"×{scale:g}", (x, y), xytext=(-6, 0), textcoords="offset points", fontsize=7.5,
+            ha="right", va="center",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
         )  # fmt: skip
-    panel.set(xscale="log", xlabel="turn of the kernel: 1 − cosine")
-    panel.set_ylim(0, 1.08 * panel.get_ylim()[1])
-    panel.margins(x=0.22)
-    panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    panel.set(
+        xscale="log", xlabel="turn of the kernel: 1 − cosine", ylabel="error of training outputs"
+    )
+    panel.margins(x=0.3, y=0.15)
+    panel.set_ylim(bottom=0)
+    _predictions.percent(panel.yaxis)
     panel.set_title("Over output scales")
-    style.powers(panel.xaxis, most=4)
+    _predictions.few_powers(panel.xaxis)
 
 
 def _by_predictor(result: Result, panel: Axes) -> None:
@@ -105,12 +107,13 @@ def _by_predictor(result: Result, panel: Axes) -> None:
         panel.barh(at, mean, height=0.55, color=style.BLUE if own else style.GRAY, linewidth=0)
         if np.isfinite([low, high]).all():
             panel.hlines(at, low, high, color=style.INK, linewidth=1.0)
-    read = list(result.array("reads")).index(int(result.array("teacher_step")))
-    panel.axvline(float(result.array("other")[network, read, 0]), **style.reference())
+    yardstick = float(result.array("yardstick")[network, 0, 0])
+    panel.axvline(yardstick, **style.reference(color=style.INK, zorder=3))
     panel.set(yticks=places, ylim=(-0.6, len(known) - 0.4))
     panel.set_yticklabels(list(known))
     panel.set_xlim(left=0)
-    panel.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    panel.xaxis.set_major_locator(MaxNLocator(4))
+    _predictions.percent(panel.xaxis)
     panel.grid(visible=False, axis="y")
     panel.set_xlabel("error of training outputs")
     panel.set_title("By predictor")
