@@ -11,12 +11,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
+from theory.ntk.engine.calling import called
 from theory.ntk.engine.choices import chosen_parameters, refuse_train
 from theory.ntk.functional.function import quiet
 
 Displacement = Mapping[str, Tensor]
+_HINTS = {
+    "attention": "; attention has both under torch.nn.attention.sdpa_kernel(SDPBackend.MATH)",
+    "embedding_bag": "; a sum or mean over what nn.Embedding gives has both",
+}
+"""What to do, by what PyTorch says."""
 
 
 class Linearized:
@@ -62,8 +67,8 @@ class Linearized:
                 anyway, so keeping them saves nothing.
 
         Raises:
-            ValueError: If the network is in train mode with dropout or batch normalization, or
-                names or shapes do not fit, or an operation has no such derivative.
+            ValueError: If the network is in train mode with dropout or batch normalization, or does
+                not take x, or names or shapes do not fit, or an operation has no such derivative.
         """
         outputs, moved = self._expansion(x, {} if displacement is None else displacement)
         return self._start(outputs, base) + moved
@@ -101,9 +106,23 @@ class Linearized:
         return pulled
 
     def _forward(self, x: Tensor) -> Callable[[dict[str, Tensor]], Tensor]:
+        given: object = x
+        if not isinstance(given, Tensor):
+            msg = f"x must be a tensor, got {type(given).__name__}"
+            raise ValueError(msg)  # noqa: TRY004  # bad input is a ValueError throughout
+
         def forward(values: dict[str, Tensor]) -> Tensor:
             held = {**self._rest, **self.parameters, **values}
-            return functional_call(self._model, held, (x,))  # type: ignore[no-any-return]
+            try:
+                return called(self._model, held, x)  # type: ignore[no-any-return]
+            except NotImplementedError:  # no derivative of some kind, which is not the inputs'
+                raise
+            except (RuntimeError, TypeError, IndexError) as error:
+                msg = (
+                    f"the model must take inputs of shape {tuple(x.shape)}, {x.dtype} on "
+                    f"{x.device}, but raised {type(error).__name__}: {error}"
+                )
+                raise ValueError(msg) from error
 
         return forward
 
@@ -197,10 +216,10 @@ def _by_reverse(
             push = torch.func.vjp(lambda v: pull(v)[0], torch.zeros_like(outputs))[1]
             return outputs, push(tangents)[0]
     except RuntimeError as error:
+        told = str(error).rstrip(".")
         msg = (
             "the model must have operations with a forward-mode derivative or a second derivative; "
-            f"PyTorch says: {error}. Attention has both under "
-            "torch.nn.attention.sdpa_kernel(SDPBackend.MATH)"
+            f"PyTorch says: {told}{''.join(hint for word, hint in _HINTS.items() if word in told)}"
         )
         raise ValueError(msg) from error
 

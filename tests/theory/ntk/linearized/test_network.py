@@ -66,7 +66,13 @@ def attentive():
     return randomized(nn.Sequential(layer, nn.Flatten(), nn.Linear(12, 2))), normal(3, 3, 4)
 
 
-NETWORKS = [smooth, convolved, embedded, tied, recurrent]
+def repeated():
+    """One module in two places."""
+    layer = nn.Linear(3, 3)
+    return randomized(nn.Sequential(layer, nn.Tanh(), layer, nn.Linear(3, 2))), normal(5, 3)
+
+
+NETWORKS = [smooth, convolved, embedded, tied, recurrent, repeated]
 
 
 def moves(linearized, seed=0):
@@ -180,6 +186,23 @@ def test_the_network_is_left_as_it_was_and_may_be_trained_on():
     assert torch.equal(linearized(x, moved), first)
 
 
+@pytest.mark.parametrize("make", NETWORKS)
+def test_the_network_keeps_its_own_parameters(make):
+    model, x = make()
+    before = [(name, id(each)) for name, each in model.named_parameters(remove_duplicate=False)]
+    linearized = linearize(model)
+    move = moves(linearized)
+    for call in (
+        lambda: linearized(x, move),
+        lambda: linearized.push(x, move),
+        lambda: linearized.pull(x, linearized.outputs(x)),
+        lambda: linearized.outputs(x),
+    ):
+        call()
+        after = model.named_parameters(remove_duplicate=False)
+        assert [(name, id(each)) for name, each in after] == before
+
+
 def test_training_by_an_optimizer_descends_as_the_kernel_says():
     """One step of length s moves the outputs by -s K (f - y)."""
     model, x = smooth()
@@ -204,6 +227,13 @@ def test_attention_goes_where_its_second_derivative_exists():
     with sdpa_kernel(SDPBackend.MATH):
         want = model(x).detach() + jacobian(model, x) @ flat(move)
         assert_near(linearized(x, move), want)
+
+
+def test_bags_of_embeddings_are_refused_with_what_stands_for_them():
+    model = nn.Sequential(nn.EmbeddingBag(5, 3), nn.Linear(3, 2))
+    with pytest.raises(ValueError, match=r"a sum or mean over what nn\.Embedding gives") as caught:
+        linearize(model.eval())(indices(4, 2, below=5))
+    assert "attention" not in str(caught.value)
 
 
 @pytest.mark.parametrize("layer", [nn.BatchNorm1d(3), nn.Dropout(0.5)])
@@ -249,5 +279,10 @@ def test_bad_input_is_refused():
         linearized(x, base=normal(6, 3))
     with pytest.raises(ValueError, match="vector must have the shape"):
         linearized.pull(x, normal(6, 3))
+    for call in (linearized, linearized.outputs, lambda x: linearized.pull(x, normal(6, 2))):
+        with pytest.raises(ValueError, match=r"must take inputs of shape \(6, 3\), torch\.float32"):
+            call(x.float())
+        with pytest.raises(ValueError, match="x must be a tensor, got ndarray"):
+            call(x.numpy())
     with pytest.raises(ValueError, match="must return one tensor, got tuple"):
         linearize(Two()).outputs(x.float())
