@@ -181,6 +181,16 @@ def test_whole_images_before_a_convolution_are_refused():
         Projector(torch.randn(5, 18), layer="0").record(grouped)
 
 
+@pytest.mark.parametrize(
+    ("layer", "size"), [(nn.Embedding(5, 5), 5), (nn.ConvTranspose1d(4, 4, 3), 12)]
+)
+def test_weights_that_are_not_outputs_by_inputs_are_refused(layer, size):
+    model, projector = nn.Sequential(layer), Projector(torch.eye(size), layer="0")
+    with pytest.raises(ValueError, match=rf"layer must be .* got a {type(layer).__name__}"):
+        projector.record(model)
+    projector.record({"0.weight": torch.ones(3, size)})
+
+
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 def test_weights_that_are_not_finite_are_refused(bad):
     model = network(9)

@@ -139,12 +139,14 @@ class Projector:
         """Read the layer's weights now; the first record is the zero of the displacements.
 
         Args:
-            model: The network, or its weights by name.
+            model: The network, whose layer must be dense or a convolution; or weights by name, of
+                shape (outputs, inputs), or (outputs, channels, ...) of a convolution.
             step: What to call this record; by default records are counted from 0.
 
         Raises:
-            ValueError: If there is no such layer, its inputs have another size, its weights are not
-                finite, or they are of another shape than at the first record.
+            ValueError: If there is no such layer, it is of another kind, its inputs have another
+                size, its weights are not finite, or they are of another shape than at the first
+                record.
         """
         weights = self._weights(model)
         if self._start is not None:
@@ -207,6 +209,7 @@ class Projector:
         if self._parameter not in named:
             msg = f"layer must have a weight among {', '.join(named)}, got {self._parameter!r}"
             raise ValueError(msg)
+        self._refuse_other_kinds(model)
         weights = named[self._parameter].detach()
         if not weights.isfinite().all():
             bad = int((~weights.isfinite()).sum())
@@ -226,6 +229,20 @@ class Projector:
             )
             raise ValueError(msg)
         return weights
+
+    def _refuse_other_kinds(self, model: nn.Module | Mapping[str, Tensor]) -> None:
+        """Raise ValueError for a layer whose weights are not (outputs, inputs)."""
+        if not isinstance(model, nn.Module):
+            return
+        layer = model.get_submodule(self._parameter.rpartition(".")[0])
+        kinds = (nn.Linear, *CONVOLUTIONS)
+        if not isinstance(layer, kinds):
+            msg = (
+                f"layer must be a {', '.join(kind.__name__ for kind in kinds)}, whose weights are "
+                f"(outputs, inputs), got a {type(layer).__name__}; of other layers give the "
+                f"weights by name, {{{self._parameter!r}: (outputs, inputs)}}"
+            )
+            raise ValueError(msg)  # noqa: TRY004  # bad input is a ValueError throughout
 
     def _groups(self, model: nn.Module | Mapping[str, Tensor]) -> int:
         """Groups of a convolution whose inputs were given group by group, else 1."""
