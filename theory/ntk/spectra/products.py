@@ -6,8 +6,12 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
+from theory import checks
+
+_PRECISIONS = (np.float16, np.float32)
 Multiply = Callable[[Tensor], Tensor]
 
 
@@ -54,6 +58,22 @@ class Products:
             whole[:, start : start + columns.shape[1]] = self(columns)
         # round-off of the products is not symmetric
         return 0.5 * (whole + whole.T)
+
+
+def as_tensor(name: str, values: object) -> Tensor:
+    """A tensor as it is, and an array of real numbers as a tensor, floating ones of their type.
+
+    Raises:
+        ValueError: At anything else.
+
+    >>> as_tensor("values", np.ones(2, np.float32)).dtype
+    torch.float32
+    """
+    if isinstance(values, Tensor):
+        return values
+    array = checks.real_array(name, cast("ArrayLike", values))
+    given = getattr(values, "dtype", None)
+    return torch.tensor(array.astype(given) if given in _PRECISIONS else array)
 
 
 def of_kernel(kernel: Tensor) -> Products:

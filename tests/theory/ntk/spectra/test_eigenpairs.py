@@ -282,6 +282,30 @@ def test_effective_ranks_by_hand():
         effective_rank(values, kind="rank")
 
 
+def test_arrays_are_as_good_as_tensors():
+    values = np.array([3.0, 1.0])
+    assert effective_rank(values) == effective_rank([3, 1]) == pytest.approx(4 / 3)
+    kernel = empirical_ntk(network(), normal(5, 4), outputs="trace")
+    y = normal(5)
+    assert effective_rank(kernel.numpy()) == effective_rank(kernel)
+    assert alignment(kernel.numpy(), y.numpy()) == alignment(kernel, y)
+    # round-off is that of the precision given
+    single = np.array([1.0, -1e-7], np.float32)
+    assert effective_rank(single) == 1.0
+    with pytest.raises(ValueError, match="eigenvalues must be >= 0"):
+        effective_rank(single.astype(np.float64))
+    with pytest.raises(ValueError, match="source must be an array of real numbers"):
+        effective_rank("kernel")
+
+
+@pytest.mark.parametrize("method", ["auto", *SOLVERS])
+@pytest.mark.parametrize("memory", [None, 100])
+def test_inputs_that_the_network_does_not_take_are_refused(method, memory):
+    for x in (normal(5, 4).float(), normal(5, 7)):
+        with pytest.raises(ValueError, match="must take inputs of shape"):
+            top_eigenpairs(network(), x, method=method, memory=memory)
+
+
 def aligned(kernel, gram):
     return (kernel * gram).sum() / np.linalg.norm(kernel) / np.linalg.norm(gram)
 
