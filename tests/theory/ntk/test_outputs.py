@@ -328,3 +328,11 @@ def test_on_a_gpu():
     there = OutputProjector(torch.from_numpy(matrix).cuda(), torch.from_numpy(y).cuda(), rate=rate)
     got = record_all(there, [torch.from_numpy(each).cuda() for each in history])
     np.testing.assert_allclose(got.rates, want.rates)
+
+
+def test_half_precision_is_read_as_single():
+    y = torch.tensor([[1.0, 2.0], [3.0, 5.0], [-1.0, 0.5], [0.0, 4.0]]).bfloat16()
+    found = record_all(OutputProjector(torch.eye(4, dtype=torch.bfloat16), y), [2 * y])
+    np.testing.assert_array_equal(found.residuals[0], y.float().numpy())
+    with pytest.raises(ValueError, match=r"for this kernel, got \(3, 2\)"):
+        OutputProjector(torch.eye(4), y[:3])

@@ -293,7 +293,7 @@ class OutputProjector:
         fits = values.ndim == 2 and rows in (len(values), values.size)
         if not fits or values.shape != (wanted or values.shape):
             shape = wanted or f"({rows}, K) or (N, K) with N K = {rows}"
-            msg = f"{name} must have shape {shape} for this kernel, got {np.shape(given)}"
+            msg = f"{name} must have shape {shape} for this kernel, got {np.shape(plain(given))}"
             raise ValueError(msg)
         self._shape = (len(values), values.shape[1])
         return values
