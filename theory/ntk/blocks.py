@@ -9,6 +9,7 @@ Of a kernel of samples with themselves the blocks with p <= q are computed and t
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from theory import checks
+from theory.ntk.arrays import plain
 from theory.ntk.empirical import MEMORY, Outputs, empirical_ntk
 from theory.ntk.engine.choices import chosen_parameters
+from theory.ntk.inputs import check_inputs
 
 BLOCK = 512
+_NUMBERS = (bool, int, float, str)
+_FUNCTIONS = (FunctionType, BuiltinFunctionType)
 Task = tuple[int, int]
 Done = tuple[Task, NDArray[Any]]
 Mapper = Callable[[Callable[[Task], Done], Iterable[Task]], Iterable[Done]]
@@ -43,16 +48,18 @@ def ntk_blocks(
 
     Give ``out`` as `numpy.memmap` for kernels larger than memory, and ``done`` too, opened with
     mode ``"r+"``, to go on where a killed run stopped: a block is marked after it is written, with
-    a digest of the weights, the inputs and the options, so that blocks of anything else are
-    computed anew. Work is spread by any function like `map` that may return results in any order,
-    such as ``pool.imap_unordered`` of `multiprocessing` or of `ray.util.multiprocessing`; model and
-    inputs travel with each call, as pickles.
+    a digest of the network (what it prints, its parameters, buffers, modes and plain attributes),
+    the inputs and the options, so that blocks of anything else are computed anew. Work is spread by
+    any function like `map` that may return results in any order, such as ``pool.imap_unordered`` of
+    `multiprocessing` or of `ray.util.multiprocessing`; model and inputs travel with each call, as
+    pickles.
 
     Args:
         model: The network, as for `empirical_ntk`.
         x1: Inputs of the rows, N of them.
         x2: Inputs of the columns, M of them; by default those of the rows.
-        out: Where to, of the shape that `empirical_ntk` returns for these ``outputs``.
+        out: Where to, of the shape and type that `empirical_ntk` returns for these ``outputs``;
+            float32 for bfloat16, which arrays do not have.
         done: Marks of shape `blocks_shape`, zeros at first.
         block: Samples along each side of a block.
         outputs: As of `empirical_ntk`.
@@ -61,7 +68,8 @@ def ntk_blocks(
         mapper: ``mapper(function, tasks)``.
 
     Raises:
-        ValueError: If ``out`` or ``done`` have another shape or type, or as `empirical_ntk`.
+        ValueError: If ``out`` or ``done`` have another shape or type, or the network changes before
+            all blocks are done, or as `empirical_ntk`.
 
     Example:
         >>> model, x = nn.Linear(3, 2), torch.eye(3)
@@ -72,17 +80,33 @@ def ntk_blocks(
         (array([4., 4., 4.], dtype=float32), [])
     """
     step = checks.count("block", block, minimum=1)
+    check_inputs("x1", x1)
+    if x2 is not None:
+        check_inputs("x2", x2, like=x1)
     work = _Work(model, x1, x2, outputs, parameters, memory, step)
-    columns = x1 if x2 is None else x2
+    like = work.start()
     shape = blocks_shape(len(x1), None if x2 is None else len(x2), block=step)
     marks = np.zeros(shape, np.uint64) if done is None else done
-    if marks.shape != shape or marks.dtype != np.uint64:
-        msg = f"done must have shape {shape} and dtype uint64, got {marks.shape}, {marks.dtype}"
-        raise ValueError(msg)
-    if out.shape[:2] != (len(x1), len(columns)) or not out.flags.writeable:
-        msg = f"out must be writable, of shape ({len(x1)}, {len(columns)}, ...), got {out.shape}"
-        raise ValueError(msg)
+    _require_place("done", marks, shape, np.dtype(np.uint64))
+    columns = x1 if x2 is None else x2
+    _require_place("out", out, (len(x1), len(columns), *like.shape[2:]), like.dtype)
     return _written(work, out, marks, mapper)
+
+
+def _require_place(name: str, array: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Raise ValueError unless it is an array of this shape and type that can be written to."""
+    if not isinstance(array, np.ndarray):
+        msg = (
+            f"{name} must be an array of shape {shape} and type {dtype}, got {type(array).__name__}"
+        )
+        raise ValueError(msg)  # noqa: TRY004 - bad input is a ValueError everywhere
+    if array.shape != shape or array.dtype != dtype or not array.flags.writeable:
+        kind = "" if array.flags.writeable else ", read-only"
+        msg = (
+            f"{name} must be writable, of shape {shape} and type {dtype}, got {array.shape}, "
+            f"{array.dtype}{kind}"
+        )
+        raise ValueError(msg)
 
 
 def blocks_shape(rows: int, columns: int | None = None, *, block: int = BLOCK) -> tuple[int, int]:
@@ -98,10 +122,12 @@ def blocks_shape(rows: int, columns: int | None = None, *, block: int = BLOCK) -
 def _written(
     work: "_Work", out: NDArray[Any], marks: NDArray[np.uint64], mapper: Mapper
 ) -> Iterator[Task]:
-    digest = work.digest()
+    digests = _Digests(work)
+    digest = digests.whole
     symmetric = work.x2 is None
     tasks = [(int(p), int(q)) for p, q in np.argwhere(marks != digest) if not symmetric or p <= q]
     for (p, q), found in mapper(work, tasks):
+        digests.require_same((p, q))
         rows = slice(p * work.block, (p + 1) * work.block)
         part = slice(q * work.block, (q + 1) * work.block)
         out[rows, part] = found
@@ -132,12 +158,21 @@ class _Work:
 
     def __call__(self, task: Task) -> Done:
         """The kernel between two blocks of samples."""
-        p, q = task
+        rows, columns = self.samples(task)
+        same = self.x2 is None and task[0] == task[1]
+        return task, self._kernel(rows, None if same else columns)
+
+    def samples(self, task: Task) -> tuple[Tensor, Tensor]:
+        """Inputs of the rows and of the columns of a block."""
+        (p, q), across = task, self.x1 if self.x2 is None else self.x2
         rows = self.x1[p * self.block : (p + 1) * self.block]
-        across = self.x1 if self.x2 is None else self.x2
-        columns = None
-        if self.x2 is not None or p != q:
-            columns = across[q * self.block : (q + 1) * self.block]
+        return rows, across[q * self.block : (q + 1) * self.block]
+
+    def start(self) -> NDArray[Any]:
+        """The kernel of the first samples, for the shape and type of all."""
+        return self._kernel(self.x1[:2], None if self.x2 is None else self.x2[:2])
+
+    def _kernel(self, rows: Tensor, columns: Tensor | None) -> NDArray[Any]:
         found: Any = empirical_ntk(
             self.model,
             rows,
@@ -146,15 +181,67 @@ class _Work:
             parameters=self.parameters,
             memory=self.memory,
         )
-        return task, found.cpu().numpy()
+        return np.asarray(plain(found))
 
-    def digest(self) -> np.uint64:
-        """Of weights, inputs and options; never 0."""
-        names = chosen_parameters(self.model, self.parameters)
-        told = blake2b(repr((names, self.block, self.outputs)).encode(), digest_size=8)
-        for tensor in (*self.model.state_dict().values(), self.x1, self.x2):
-            if tensor is not None:
-                plain = tensor.detach().cpu().contiguous()
-                told.update(repr((plain.shape, plain.dtype)).encode())
-                told.update(plain.flatten().view(torch.uint8).numpy())
-        return np.uint64(int.from_bytes(told.digest(), "little") | 1)
+
+class _Digests:
+    """Short numbers that tell a network and inputs from others."""
+
+    def __init__(self, work: _Work) -> None:
+        self._work = work
+        self._network = self._of_network()
+        rows, columns = blocks_shape(
+            len(work.x1), None if work.x2 is None else len(work.x2), block=work.block
+        )
+        self._rows = [_digest(work.samples((p, 0))[0]) for p in range(rows)]
+        self._columns = self._rows
+        if work.x2 is not None:
+            self._columns = [_digest(work.samples((0, q))[1]) for q in range(columns)]
+        names = chosen_parameters(work.model, work.parameters)
+        kinds = [(name, *_kind_of(module)) for name, module in work.model.named_modules()]
+        symmetric = work.x2 is None
+        options = repr((names, kinds, work.block, work.outputs, symmetric)).encode()
+        told = _digest(options, self._network, *self._rows, *self._columns)
+        self.whole = np.uint64(int.from_bytes(told, "little") | 1)
+        """Of everything, never 0."""
+
+    def require_same(self, task: Task) -> None:
+        """Raise ValueError unless the network and the samples of a block are as they were."""
+        rows, columns = self._work.samples(task)
+        now = (self._of_network(), _digest(rows), _digest(columns))
+        if now != (self._network, self._rows[task[0]], self._columns[task[1]]):
+            msg = (
+                "model and inputs must stay as they are until all blocks are done, got others at "
+                f"block {task}; call ntk_blocks again, which computes all of them anew"
+            )
+            raise ValueError(msg)
+
+    def _of_network(self) -> bytes:
+        model = self._work.model
+        modes = [(name, module.training) for name, module in model.named_modules()]
+        held = (*model.named_parameters(), *model.named_buffers())
+        names = [name for name, _ in held]
+        return _digest(repr((model, modes, names)).encode(), *(tensor for _, tensor in held))
+
+
+def _digest(*given: bytes | Tensor) -> bytes:
+    told = blake2b(digest_size=8)
+    for each in given:
+        if isinstance(each, bytes):
+            told.update(each)
+            continue
+        here = each.detach().cpu().contiguous()
+        told.update(repr((here.shape, here.dtype)).encode())
+        told.update(here.flatten().view(torch.uint8).numpy().data)
+    return told.digest()
+
+
+def _kind_of(module: nn.Module) -> tuple[object, ...]:
+    """What a module is, beside what it prints and its tensors: class, numbers, functions."""
+    kind = type(module)
+    values = {
+        key: value if isinstance(value, _NUMBERS) else f"{value.__module__}.{value.__qualname__}"
+        for key, value in vars(module).items()
+        if not key.startswith("_") and isinstance(value, _NUMBERS + _FUNCTIONS)
+    }
+    return kind.__module__, kind.__qualname__, sorted(values.items())
