@@ -74,7 +74,7 @@ def _apart(result: Result) -> str:
 
 
 def _only(mask: NDArray[np.bool_], method: int) -> NDArray[np.bool_]:
-    return mask & (np.arange(len(mask)) == method)[:, None]
+    return np.asarray(mask & (np.arange(len(mask)) == method)[:, None])
 
 
 def _slopes(result: Result, setting: int) -> str:

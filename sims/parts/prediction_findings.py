@@ -206,8 +206,8 @@ def _bias_of_the_trace(arrays: Arrays, setting: int) -> Finding | None:
         why = f", and {part} of what the cheap kernel misses is the structure between outputs"
     text = (
         f"{network_name(arrays, setting)}: with the trace kernel instead of the full one the error "
-        f"of training outputs is {errors[1]:.1%} instead of {errors[0]:.1%} (difference "
-        f"{_number(gap, '+.1%')}{_ends(low, high, '+.1%')}), and one unit of predicted difference "
+        f"of training outputs is {errors[1]:.1%} instead of {errors[0]:.1%}, a difference of "
+        f"{_number(gap, '+.1%')}{_ends(low, high, '+.1%')}, and one unit of predicted difference "
         f"in recovery is {_number(slopes[1], '.2f')} instead of {_number(slopes[0], '.2f')} units "
         f"in the network. The full kernel moves by {moved:.1%} in training, which both miss{why}."
     )
@@ -326,8 +326,8 @@ def _generic(arrays: Arrays, setting: int) -> Finding:
         f"({network_name(arrays, setting)}), ranks the conditions by recovery with a correlation "
         f"of {_number(ranks[0], '.2f')} (the network's own kernel, nothing fitted: "
         f"{_number(ranks[1], '.2f')}). It misses training outputs by {errors[nearest]:.1%} (own: "
-        f"{own:.1%}; difference {_number(gap, '+.1%')}{_ends(low, high, '+.1%')}), accuracy by "
-        f"{levels[0][0]:.3f} ({levels[1][0]:.3f}) and recovery by {levels[0][1]:.3f} "
+        f"{own:.1%}), a difference of {_number(gap, '+.1%')}{_ends(low, high, '+.1%')}, accuracy "
+        f"by {levels[0][0]:.3f} ({levels[1][0]:.3f}) and recovery by {levels[0][1]:.3f} "
         f"({levels[1][1]:.3f}). Another initialization of the same network, trained on the labels, "
         f"differs by {yardstick:.1%}{_ends(least, most, '.1%')} in training outputs, the median "
         "over the same steps."

@@ -462,6 +462,16 @@ def test_counted_conditions_are_late_and_none_is_there_twice(smoke):
     assert counted[0, smoke.array("late")].all()
 
 
+def test_slopes_count_no_method_under_two_names(smoke):
+    """Until step 16 the teacher's student and the one that then turns to labels are the same."""
+    arrays, counted = dict(smoke.arrays), smoke.array("counted")
+    places = [smoke.array("reads").tolist().index(int(smoke.array("teacher_step"))), -1]
+    said = np.abs(smoke.array("slope")[0, 1, 1:, places, 0].T) > 0.05
+    assert (said & ~counted[1:, places]).any()
+    expected = int((said & counted[1:, places]).sum())
+    assert f" of {expected} cases" in told._slopes(arrays, 0).text
+
+
 def test_slopes_are_told_of_every_parametrization():
     config = replace(
         Config.smoke(), parametrizations=("ntk", "standard"), full=(), cross_entropy=(), scales=()
