@@ -17,12 +17,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from theory import checks
-from theory.ntk.engine.choices import chosen_parameters, ready_inputs, refuse_weights
+from theory.ntk.engine.choices import (
+    CoupledError,
+    chosen_parameters,
+    ready_inputs,
+    refuse_weights,
+)
 from theory.ntk.engine.contraction import Mode, contract, shape_of
 from theory.ntk.engine.coupled import coupled_kernel
 from theory.ntk.engine.factors import Factor
 from theory.ntk.engine.model import Engine, Group
-from theory.ntk.engine.storage import room
+from theory.ntk.engine.planning import ChangedError, forget, some_of_both
 from theory.ntk.functional.jacobian import jacobian_contraction
 from theory.ntk.inputs import is_finite
 from theory.ntk.outputs import OutputChoice, output_choice
@@ -32,7 +37,7 @@ Parameters = Sequence[str] | Callable[[str], bool] | None
 MEMORY = 1 << 30
 """Bytes that temporaries may take unless said otherwise."""
 _SMALL = 1 << 16
-"""Numbers of a block that are looked at rather than its edges."""
+"""Numbers of a block that are all looked at."""
 
 
 @torch.inference_mode(mode=False)
@@ -92,27 +97,59 @@ def empirical_ntk(
             raise ValueError(msg)
         found = _of_function(model, parameters, x1, x2, outputs, budget)
         return _kept(found, out)
-    rows, columns = ready_inputs(model, x1, x2, dtype)
-    names = chosen_parameters(model, parameters)
-    if allow_train and any(module.training for module in model.modules()):
-        if by_layer:
-            msg = "by_layer must be False for a model in train mode, got True; call model.eval()"
-            raise ValueError(msg)
-        found = coupled_kernel(model, names, rows, columns, outputs, dtype=dtype, memory=budget)
-        return _kept(found, out)
-    engine = Engine(model, names, rows, dtype)
-    choice = output_choice(outputs, engine.plan.outputs)
     if by_layer and out is not None:
         msg = "out must be None where there is a kernel for each layer, got an array"
         raise ValueError(msg)
-    task = _Task(engine, choice, rows, columns, budget)
-    kernels = {
-        name: (group, task.new(out, contiguous=contiguous))
-        for name, group in engine.groups(by_layer=by_layer).items()
-    }
-    task.run(list(kernels.values()))
-    results = {name: _public(block, choice) for name, (_, block) in kernels.items()}
-    return results if by_layer else results[""]
+    rows, columns = ready_inputs(model, x1, x2, dtype)
+    names = chosen_parameters(model, parameters)
+
+    def computed(general: frozenset[str]) -> dict[str, Tensor]:
+        first = rows if columns is None else some_of_both(rows, columns)
+        engine = Engine(model, names, first, dtype, general)
+        choice = output_choice(outputs, engine.plan.outputs)
+        task = _Task(engine, choice, rows, columns, budget)
+        kernels = {
+            name: (group, task.new(out, contiguous=contiguous))
+            for name, group in engine.groups(by_layer=by_layer).items()
+        }
+        task.run(list(kernels.values()))
+        return {name: _public(block, choice) for name, (_, block) in kernels.items()}
+
+    if not (allow_train and any(module.training for module in model.modules())):
+        try:
+            results = _until_settled(model, computed)
+        except CoupledError as error:
+            if not allow_train:
+                msg = f"{error} Or pass allow_train=True for the kernel of the batches as they are"
+                raise ValueError(msg) from error.__cause__
+        else:
+            return results if by_layer else results[""]
+    if by_layer:
+        msg = "by_layer must be False where samples depend on each other, got True"
+        raise ValueError(msg)
+    found = coupled_kernel(model, names, rows, columns, outputs, dtype=dtype, memory=budget)
+    return _kept(found, out)
+
+
+def _until_settled(
+    model: nn.Module, computed: Callable[[frozenset[str]], dict[str, Tensor]]
+) -> dict[str, Tensor]:
+    """The result, once no pass uses layers in another way than the plan says.
+
+    The plan may be that of the model before it was changed; what differs under a new one too
+    differs from sample to sample, and goes the general way.
+    """
+    general: frozenset[str] = frozenset()
+    anew = False
+    while True:
+        try:
+            return computed(general)
+        except ChangedError as error:
+            if anew and error.names <= general:
+                raise
+            general |= error.names if anew else frozenset()
+            anew = True
+            forget(model)
 
 
 def kernel_matrix(kernel: Tensor) -> Tensor:
@@ -170,8 +207,8 @@ class _Task:
         if out is not None:
             return _as_block(_target(out, shape, like), self.choice)
         if contiguous:
-            return _as_block(room(like, *shape), self.choice)
-        return room(like, *shape_of(self.mode, self.choice.rows, len(self.x1), len(columns)))
+            return _as_block(like.new_empty(shape), self.choice)
+        return like.new_empty(shape_of(self.mode, self.choice.rows, len(self.x1), len(columns)))
 
     def run(self, kernels: Sequence[tuple[Group, Tensor]]) -> None:
         """Compute all blocks; of a symmetric kernel those on and above the diagonal."""
@@ -190,7 +227,7 @@ class _Task:
                     tile = _tile(kernel, rows, part)
                     self._one(group, left, right, tile, own=own)
                     self._add_general(group, tile, self.x1[rows], None if own else columns[part])
-                    self._refuse_infinite(tile)
+                    self._refuse_infinite(tile, own=own)
                     if symmetric and not own:
                         _tile(kernel, part, rows).copy_(_turned(tile))
 
@@ -213,10 +250,13 @@ class _Task:
             memory=self.memory // 4,
         )
 
-    def _refuse_infinite(self, tile: Tensor) -> None:
-        """Raise ValueError if a gradient is not finite: then a whole row or column is not."""
-        edges = (tile[..., :1], tile[:, :1] if tile.ndim > 2 else tile[:1])
-        if not all(map(is_finite, (tile,) if tile.numel() <= _SMALL else edges)):
+    def _refuse_infinite(self, tile: Tensor, *, own: bool) -> None:
+        """Raise ValueError if an entry is not finite.
+
+        Of a large block on the diagonal only that is looked at: no entry is larger.
+        """
+        large = own and tile.numel() > _SMALL
+        if not is_finite(_diagonal_of(tile) if large else tile):
             refuse_weights(self.engine.subject.model)
             msg = (
                 "the kernel must be finite, got nan or inf: the gradient is infinite or overflows "
@@ -290,6 +330,13 @@ def _tile(kernel: Tensor, rows: slice, columns: slice) -> Tensor:
     return kernel[:, rows, :, columns] if kernel.ndim == 4 else kernel[..., rows, columns]
 
 
+def _diagonal_of(tile: Tensor) -> Tensor:
+    """Each output of each sample with itself."""
+    if tile.ndim == 4:
+        return tile.diagonal(dim1=0, dim2=2).diagonal(dim1=0, dim2=1)
+    return tile.diagonal(dim1=-2, dim2=-1)
+
+
 def _turned(tile: Tensor) -> Tensor:
     return tile.permute(2, 3, 0, 1) if tile.ndim == 4 else tile.mT
 
@@ -307,6 +354,12 @@ def _target(out: Tensor | NDArray[Any], shape: tuple[int, ...], like: Tensor) ->
     if not isinstance(target, Tensor):
         msg = f"out must be a tensor or an array of shape {shape}, got {type(out).__name__}"
         raise ValueError(msg)  # noqa: TRY004 - bad input is a ValueError everywhere
+    if target.requires_grad or target.is_inference() or 0 in target.stride():
+        msg = (
+            "out must be a plain tensor with a place for each entry, got one that requires a "
+            "gradient, was made in inference mode, or is expanded"
+        )
+        raise ValueError(msg)
     if tuple(target.shape) != shape or target.dtype != like.dtype or target.device != like.device:
         msg = (
             f"out must have shape {shape}, {like.dtype} on {like.device}, got "

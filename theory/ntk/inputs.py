@@ -28,6 +28,9 @@ def check_inputs(name: str, x: object, *, like: Tensor | None = None) -> Tensor:
             f"got {x.dtype} on {x.device}; move it there"
         )
         raise ValueError(msg)
+    if x.layout != torch.strided or x.device.type == "meta":
+        msg = f"{name} must be a dense tensor that holds numbers, got {x.layout} on {x.device}"
+        raise ValueError(msg)
     require_finite(name, x)
     return x
 

@@ -1,11 +1,15 @@
 """A network called with other tensors in the place of its own."""
 
 from collections.abc import Mapping
+from threading import RLock
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+
+LOCK = RLock()
+"""Held while a model has hooks or other tensors in it, and while what it holds is read."""
 
 
 def called(model: nn.Module, tensors: Mapping[str, Tensor], inputs: Tensor) -> Any:  # noqa: ANN401
@@ -25,27 +29,33 @@ def called(model: nn.Module, tensors: Mapping[str, Tensor], inputs: Tensor) -> A
         >>> called(nn.Sequential(layer, layer), {"0.weight": torch.tensor([[3.0]])}, torch.ones(1))
         tensor([9.])
     """
-    held = dict(model.named_parameters()) | dict(model.named_buffers())
-    by_tensor = {id(held[name]): each for name, each in tensors.items()}
-    everywhere = {
-        f"{place}.{name}" if place else name: by_tensor[id(own)]
-        for place, module in model.named_modules()
-        for name, own in (
-            *module.named_parameters(recurse=False, remove_duplicate=False),
-            *module.named_buffers(recurse=False, remove_duplicate=False),
-        )
-        if id(own) in by_tensor
-    }
-    return functional_call(model, everywhere, (inputs,), tie_weights=False)
+    with LOCK:
+        held = dict(model.named_parameters()) | dict(model.named_buffers())
+        by_tensor = {id(held[name]): each for name, each in tensors.items()}
+        everywhere = {
+            f"{place}.{name}" if place else name: by_tensor[id(own)]
+            for place, module in model.named_modules()
+            for name, own in (
+                *module.named_parameters(recurse=False, remove_duplicate=False),
+                *module.named_buffers(recurse=False, remove_duplicate=False),
+            )
+            if id(own) in by_tensor
+        }
+        return functional_call(model, everywhere, (inputs,), tie_weights=False)
 
 
 def cast(model: nn.Module, dtype: torch.dtype | None) -> dict[str, Tensor] | None:
-    """Parameters and buffers in another precision, or None if they have it."""
-    if dtype is None:
-        return None
-    held = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    if all(each.dtype == dtype for each in held.values() if each.is_floating_point()):
-        return None
+    """Parameters and buffers in another precision, or None if they have it.
+
+    In train mode there are copies of the buffers: a pass may change them.
+    """
+    buffers = dict(model.named_buffers())
+    held = {**dict(model.named_parameters()), **buffers}
+    fits = all(each.dtype == dtype for each in held.values() if each.is_floating_point())
+    if dtype is None or fits:
+        if not buffers or not any(module.training for module in model.modules()):
+            return None
+        return held | {name: each.clone() for name, each in buffers.items()}
     return {
         name: each.detach().to(dtype) if each.is_floating_point() else each.detach()
         for name, each in held.items()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
+from theory.ntk.engine.calling import LOCK
 from theory.ntk.engine.storage import room
 
 Forward = Callable[[Tensor], Tensor]
@@ -47,9 +48,10 @@ class Pass:
 
 def forward(call: Forward, layers: Mapping[str, nn.Module], inputs: Tensor) -> Pass:
     """Run the model with the layers watched; nothing of it is changed, and hooks never stay."""
-    found = _watched(call, layers, inputs, copied=False)
-    if any(one.seen._version != one.version for one in found.calls):
-        found = _watched(call, layers, inputs, copied=True)
+    with LOCK:
+        found = _watched(call, layers, inputs, copied=False)
+        if any(one.seen._version != one.version for one in found.calls):
+            found = _watched(call, layers, inputs, copied=True)
     return found
 
 
@@ -145,7 +147,7 @@ def _watched(
         torch.enable_grad(),
         _hooks(layers, calls, copied=copied),
     ):
-        output = call(inputs.clone() if inputs.is_inference() else inputs)
+        output = call(inputs.clone())  # which the model may change in place
     return Pass(output, calls)
 
 
@@ -166,6 +168,8 @@ def _hook(name: str, calls: list[Call], *, copied: bool) -> Callable[..., Tensor
     def hook(
         _: nn.Module, args: Sequence[Any], options: Mapping[str, Any], output: Tensor
     ) -> Tensor:
+        if not torch.is_grad_enabled():
+            return output  # nothing flows through it
         seen = args[0] if args else options["input"]
         seen = seen.detach().clone() if copied else seen.detach()
         leaf = not output.requires_grad

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from theory.ntk.engine.calling import LOCK
 from theory.ntk.inputs import check_inputs, is_finite
 
 _DROPOUT = (
@@ -20,6 +21,10 @@ _DROPOUT = (
 _BATCH = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.RReLU)
 
 
+class CoupledError(ValueError):
+    """Outputs depend on the other samples of the batch, or on chance."""
+
+
 def chosen_parameters(model: nn.Module, parameters: Any) -> tuple[str, ...]:  # noqa: ANN401
     """Full names of the parameters asked for.
 
@@ -31,7 +36,14 @@ def chosen_parameters(model: nn.Module, parameters: Any) -> tuple[str, ...]:  # 
     Raises:
         ValueError: If a name is unknown, or none is left.
     """
-    held = dict(model.named_parameters())
+    if isinstance(model, torch.jit.ScriptModule):
+        msg = (
+            f"the model must be a plain torch.nn.Module, got {type(model).__name__}, whose layers "
+            "cannot be watched; pass the module that it was made from"
+        )
+        raise ValueError(msg)  # noqa: TRY004 - bad input is a ValueError everywhere
+    with LOCK:
+        held = dict(model.named_parameters())
     if parameters is None:
         found = [name for name, each in held.items() if each.requires_grad]
         if not found:
@@ -95,11 +107,8 @@ def _ready(inputs: Tensor, dtype: torch.dtype | None) -> Tensor:
     return inputs.to(dtype) if dtype is not None and inputs.is_floating_point() else inputs
 
 
-def refuse_train(model: nn.Module, *, otherwise: str = "") -> None:
-    """Raise ValueError for active dropout, or batch normalization by batch statistics.
-
-    ``otherwise`` says what else the caller may do.
-    """
+def refuse_train(model: nn.Module) -> None:
+    """Raise CoupledError for active dropout, or batch normalization by batch statistics."""
     for name, module in model.named_modules():
         if not module.training or not isinstance(module, _DROPOUT + _BATCH):
             continue
@@ -107,10 +116,10 @@ def refuse_train(model: nn.Module, *, otherwise: str = "") -> None:
         if isinstance(module, _BATCH) or rate > 0:
             msg = (
                 f"the model must be in eval mode, got {type(module).__name__} {name!r} in train "
-                "mode: it makes outputs random or ties the samples of a batch. Call model.eval()"
-                f"{otherwise}"
+                "mode: it makes outputs random or ties the samples of a batch. Call model.eval() "
+                "first."
             )
-            raise ValueError(msg)
+            raise CoupledError(msg)
 
 
 def refuse_weights(model: nn.Module) -> None:

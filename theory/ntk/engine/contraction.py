@@ -297,7 +297,7 @@ def _patched(
     total = room(out, *shape).zero_()
     by_jacobians = []
     for one, two in found:
-        if _prefers_positions(one, two, mode, symmetric=symmetric):
+        if _prefers_positions(one, two, mode, symmetric=symmetric, memory=memory):
             _by_positions(one, two, total, mode, symmetric=symmetric, memory=memory)
         else:
             by_jacobians.append((one, two))
@@ -307,20 +307,25 @@ def _patched(
     return total
 
 
-def _prefers_positions(one: Patched, two: Patched, mode: Mode, *, symmetric: bool) -> bool:
-    """Whether Gram matrices of positions take fewer operations than Jacobians."""
+def _prefers_positions(
+    one: Patched, two: Patched, mode: Mode, *, symmetric: bool, memory: int
+) -> bool:
+    """Whether Gram matrices of positions take fewer operations than Jacobians, which must fit."""
     if not one.spatial:
         return False
+    least = one.samples * one.outputs * one.width * one.like.element_size()
+    if 2 * least > memory:
+        return True
     share = 0.5 if symmetric else 1.0
     pairs, made = share * one.samples * two.samples, one.samples + (0 if symmetric else two.samples)
     parameters, cells = one.channels * one.width, one.positions * two.positions
     k, met = one.outputs, one.outputs ** (2 if mode == "full" else 1)
     jacobians = made * k * one.positions * parameters + pairs * met * parameters
     if mode == "trace":
-        positions = pairs * cells * (one.width + k * one.channels)
+        positions = pairs * cells * (one.meets + k * one.channels)
     else:
         spread = cells * k * one.channels + met * one.positions * one.channels
-        positions = pairs * (cells * one.width + spread)
+        positions = pairs * (cells * one.meets + spread)
     return positions < jacobians
 
 

@@ -90,6 +90,8 @@ class Patched(ABC):
         """D: parameters of one channel."""
         self.positions = positions
         """S."""
+        self.meets = width
+        """Multiplications in the inner product of what two positions see."""
 
     @abstractmethod
     def write_jacobian(self, samples: slice, channels: slice, out: Tensor) -> None:

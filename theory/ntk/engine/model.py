@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from theory.ntk.engine import capture
 from theory.ntk.engine.choices import refuse_train
 from theory.ntk.engine.factors import Factor, joined
-from theory.ntk.engine.planning import factors_of, plan_of
+from theory.ntk.engine.planning import factors_of, plan_of, refuse_changed, tried
 from theory.ntk.engine.subject import Subject, refuse_not_finite
 
 
@@ -31,6 +31,7 @@ class Engine:
         names: Parameters that are asked for.
         inputs: The first batch, to find out what there is to know.
         dtype: To compute in another precision than the model's.
+        general: Layers that go the general way in any case.
 
     Raises:
         ValueError: If the model is in train mode, its weights or outputs are not finite, or its
@@ -38,14 +39,16 @@ class Engine:
     """
 
     def __init__(
-        self, model: nn.Module, names: Sequence[str], inputs: Tensor, dtype: torch.dtype | None
+        self,
+        model: nn.Module,
+        names: Sequence[str],
+        inputs: Tensor,
+        dtype: torch.dtype | None,
+        general: frozenset[str] = frozenset(),
     ) -> None:
-        refuse_train(
-            model,
-            otherwise=", or pass allow_train=True for the kernel of these batches as they are",
-        )
+        refuse_train(model)
         self.subject = Subject(model, dtype)
-        self.plan = plan_of(self.subject, tuple(names), inputs)
+        self.plan = plan_of(self.subject, tuple(names), inputs, general)
         self.layers = {name: self.subject.modules[name] for name in self.plan.layers}
         self.like = torch.empty(0, dtype=self.plan.dtype, device=inputs.device)
         """Any tensor of the type and on the device of the outputs."""
@@ -77,10 +80,12 @@ class Engine:
         """A forward pass with all layers watched.
 
         Raises:
-            ValueError: If an output is not finite.
+            ValueError: If an output is not finite, or not one row a sample, or the model used its
+                layers in another way than the plan says.
         """
-        passed = capture.forward(self.subject, self.layers, inputs)
+        passed = tried(self.subject, self.layers, inputs)
         refuse_not_finite(passed.output, self.subject.model)
+        refuse_changed(self.plan, self.subject.modules, passed, len(inputs))
         return passed
 
     def factors(self, inputs: Tensor, seeds: Tensor) -> dict[str, list[Factor]]:
@@ -94,6 +99,6 @@ class Engine:
             own = factors_of(self.layers[call.name], self.plan, call, pulled)
             found.setdefault(call.name, []).append(own)
         return {
-            name: joined(uses) if name in self.plan.shared else uses[0]
+            name: joined(uses) if self.plan.calls[name] > 1 else uses[0]
             for name, uses in found.items()
         }

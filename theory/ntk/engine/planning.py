@@ -1,9 +1,10 @@
 r"""Which parameter goes which way, found out and checked once.
 
 The check counts how often each parameter enters the graph of the outputs, and compares, layer by
-layer, :math:`v^\top K v` with :math:`|J^\top v|^2` for a random v on two samples. What differs is
-used in a way that its module does not show (a weight used by hand as well, or sequences that come
-before samples); it goes the general way.
+layer, :math:`v^\top K v` with :math:`|J^\top v|^2` for a random v on a few samples. What differs is
+used in a way that its module does not show (a weight used by hand as well, sequences that come
+before samples, samples in another order); it goes the general way. Every later pass must call the
+layers as often, and use their weights as often, as that one did (`refuse_changed`).
 """
 
 import warnings
@@ -15,10 +16,9 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import get_gradient_edge
 
 from theory.ntk.engine import capture
-from theory.ntk.engine.choices import refuse_weights
+from theory.ntk.engine.choices import CoupledError
 from theory.ntk.engine.contraction import contract, shape_of
 from theory.ntk.engine.factors import Factor, joined
 from theory.ntk.engine.rules import rule_of
@@ -29,6 +29,8 @@ _KEPT = 16
 """Plans kept of one model, for other shapes of inputs or choices of parameters."""
 _TIMED = 32
 """Samples on which two ways to go backward are timed."""
+_PROBED = 8
+"""Samples on which the plan is checked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +39,8 @@ class Plan:
 
     layers: Mapping[str, frozenset[str]]
     """Layers that a rule covers, with the parameters of each that are asked for."""
-    shared: frozenset[str]
-    """Those among them that are called more than once."""
+    calls: Mapping[str, int]
+    """How often each is called."""
     general: tuple[str, ...]
     """Parameters that go the general way."""
     outputs: int
@@ -55,6 +57,20 @@ class Plan:
     """Whether cotangents are pulled back all at once."""
 
 
+class ChangedError(ValueError):
+    """A pass used some layers in another way than the plan says."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = frozenset(names)
+        """Of the layers."""
+        super().__init__(
+            "the model must use its layers in the same way for all samples, but "
+            f"{', '.join(names)} came in another way than for the first ones: their number of "
+            "calls, their weights or the shape of what they see depends on values, or the model "
+            "was changed meanwhile"
+        )
+
+
 _PLANS: "WeakKeyDictionary[nn.Module, dict[Any, Plan]]" = WeakKeyDictionary()
 
 
@@ -64,40 +80,102 @@ def factors_of(module: nn.Module, plan: Plan, call: capture.Call, pulled: Tensor
     if rule is None:
         msg = f"{call.name} must be of a kind that a rule covers, got {type(module).__name__}"
         raise ValueError(msg)
-    shared = call.name in plan.shared
-    return rule.factors(module, call.seen, pulled, plan.layers[call.name], shared=shared)
+    seen = call.seen.to(plan.dtype) if call.seen.is_floating_point() else call.seen
+    shared = plan.calls[call.name] > 1
+    return rule.factors(module, seen, pulled.to(plan.dtype), plan.layers[call.name], shared=shared)
 
 
-def plan_of(subject: Subject, names: tuple[str, ...], inputs: Tensor) -> Plan:
-    """The plan for a model as it is built now; models do not change, but their parts may."""
+def plan_of(
+    subject: Subject,
+    names: tuple[str, ...],
+    inputs: Tensor,
+    general: frozenset[str] = frozenset(),
+) -> Plan:
+    """The plan for a model as it is built now; models do not change, but their parts may.
+
+    Args:
+        subject: The model.
+        names: Parameters that are asked for.
+        inputs: Some samples.
+        general: Layers that go the general way in any case.
+    """
     held = subject.model.named_parameters(remove_duplicate=False)
     structure = (
-        tuple((name, type(each), each.training) for name, each in subject.modules.items()),
-        tuple((name, id(each)) for name, each in held),
+        tuple((name, *_kind_of(each)) for name, each in subject.modules.items()),
+        tuple((name, id(each), each.dtype) for name, each in held),
     )
     kind = (inputs.shape[1:], inputs.dtype, inputs.device, len(inputs) > 1)
-    key = (structure, names, kind, subject.dtype)
+    mixed = torch.is_autocast_enabled(inputs.device.type)
+    key = (structure, names, kind, subject.dtype, mixed)
     plans = _PLANS.setdefault(subject.model, {})
     if key not in plans:
         if len(plans) >= _KEPT:
             plans.clear()
-        plans[key] = _found_out(subject, names, inputs)
+        plans[key] = _found_out(subject, names, inputs, general)
     return plans[key]
 
 
-def _found_out(subject: Subject, names: tuple[str, ...], inputs: Tensor) -> Plan:
-    """Sort the parameters by route on two samples, check the result, and time the ways back."""
-    refuse_weights(subject.model)
-    probe = inputs[:2]
+def forget(model: nn.Module) -> None:
+    """Drop what was found out about a model."""
+    _PLANS.pop(model, None)
+
+
+def _kind_of(module: nn.Module) -> tuple[object, ...]:
+    """What a module does, as far as can be seen without calling it."""
+    hooks = (getattr(module, name, ()) for name in ("_forward_hooks", "_forward_pre_hooks"))
+    own = vars(module).get("forward")
+    return type(module), module.training, rule_of(module) is None, own, *map(tuple, hooks)
+
+
+def refuse_changed(
+    plan: Plan, modules: Mapping[str, nn.Module], passed: capture.Pass, samples: int
+) -> None:
+    """Raise ChangedError if a pass used layers in another way than the plan says."""
+    output = passed.output
+    if output.shape != (samples, plan.outputs) or output.dtype != plan.dtype:
+        msg = (
+            f"the model must return {plan.outputs} outputs for each of {samples} samples, "
+            f"{plan.dtype}, as for the first ones, got shape {tuple(output.shape)}, {output.dtype}"
+        )
+        raise ValueError(msg)
+    found = dict.fromkeys(plan.layers, 0)
+    wrong = set()
+    for call in passed.calls:
+        found[call.name] += 1
+        if call.seen.shape[:1] != (samples,) or call.shape[:1] != (samples,):
+            wrong.add(call.name)
+    wrong |= {name for name, count in found.items() if count != plan.calls[name]}
+    owned = [
+        (name, getattr(modules[name], own)) for name, each in plan.layers.items() for own in each
+    ]
+    uses = _uses(passed.output, (each for _, each in owned))
+    wrong |= {
+        name for (name, _), count in zip(owned, uses, strict=True) if count not in (0, found[name])
+    }
+    if wrong:
+        raise ChangedError(sorted(wrong))
+
+
+def _found_out(
+    subject: Subject, names: tuple[str, ...], inputs: Tensor, general: frozenset[str]
+) -> Plan:
+    """Sort the parameters by route on a few samples, check the result, and time the ways back."""
+    probe = spread(inputs, _PROBED)
     asked = _owned(subject.modules, names)
+    for name in asked:
+        if getattr(subject.modules[name], "scale_grad_by_freq", False):
+            msg = (
+                f"scale_grad_by_freq must be off, got it in {name!r}: what it makes is no gradient"
+            )
+            raise ValueError(msg)
     ruled = {
         name: own
         for name, own in asked.items()
-        if rule_of(subject.modules[name]) is not None and own <= {"weight", "bias"}
+        if name not in general
+        and rule_of(subject.modules[name]) is not None
+        and own <= {"weight", "bias"}
     }
-    passed = _first(
-        subject, {name: subject.modules[name] for name in ruled}, probe, tuple(inputs.shape)
-    )
+    passed = _first(subject, {name: subject.modules[name] for name in ruled}, probe)
     _refuse_coupled(subject, passed.output, probe)
     count = len(probe)
     calls: dict[str, list[capture.Call]] = {}
@@ -111,7 +189,7 @@ def _found_out(subject: Subject, names: tuple[str, ...], inputs: Tensor) -> Plan
     claimed = {_full_name(name, own) for name, each in layers.items() for own in each}
     draft = Plan(
         layers=layers,
-        shared=frozenset(name for name in layers if len(calls.get(name, ())) > 1),
+        calls={name: len(calls.get(name, ())) for name in layers},
         general=tuple(name for name in names if name not in claimed),
         outputs=passed.output.shape[1],
         seen=sum(call.seen.numel() for name in layers for call in calls.get(name, ())) // count,
@@ -121,7 +199,23 @@ def _found_out(subject: Subject, names: tuple[str, ...], inputs: Tensor) -> Plan
         batched=False,
     )
     draft = _checked(subject, draft, passed, probe)
-    return replace(draft, batched=_faster_batched(subject, draft, inputs[:_TIMED]))
+    return replace(draft, batched=_faster_batched(subject, draft, spread(inputs, _TIMED)))
+
+
+def spread(inputs: Tensor, count: int) -> Tensor:
+    """At most so many samples, from the first to the last.
+
+    >>> spread(torch.arange(7), 3)
+    tensor([0, 3, 6])
+    """
+    if len(inputs) <= count:
+        return inputs
+    return inputs[[number * (len(inputs) - 1) // (count - 1) for number in range(count)]]
+
+
+def some_of_both(x1: Tensor, x2: Tensor) -> Tensor:
+    """A few samples of two batches, enough for a plan."""
+    return torch.cat([spread(x1, _TIMED // 2), spread(x2, _TIMED // 2)])
 
 
 def _owned(modules: Mapping[str, nn.Module], names: tuple[str, ...]) -> dict[str, frozenset[str]]:
@@ -139,22 +233,13 @@ def _owned(modules: Mapping[str, nn.Module], names: tuple[str, ...]) -> dict[str
     return {name: frozenset(own) for name, own in found.items()}
 
 
-def _first(
-    subject: Subject, layers: Mapping[str, nn.Module], probe: Tensor, shape: tuple[int, ...]
-) -> capture.Pass:
+def _first(subject: Subject, layers: Mapping[str, nn.Module], probe: Tensor) -> capture.Pass:
     """The first pass, which says whether the model can be called at all.
 
     Raises:
         ValueError: If it cannot, or its outputs are not one finite row a sample.
     """
-    try:
-        passed = capture.forward(subject, layers, probe)
-    except (RuntimeError, TypeError, IndexError) as error:
-        msg = (
-            f"the model must take inputs of shape {shape}, {probe.dtype} on {probe.device}, but "
-            f"raised {type(error).__name__}: {error}"
-        )
-        raise ValueError(msg) from error
+    passed = tried(subject, layers, probe)
     output: object = passed.output
     if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != len(probe):
         got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
@@ -167,25 +252,54 @@ def _first(
     return passed
 
 
+def tried(subject: Subject, layers: Mapping[str, nn.Module], inputs: Tensor) -> capture.Pass:
+    """A forward pass with these layers watched.
+
+    Raises:
+        ValueError: If the model raises an error.
+    """
+    try:
+        return capture.forward(subject, layers, inputs)
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, TypeError, IndexError) as error:
+        msg = (
+            f"the model must take inputs of shape {tuple(inputs.shape)}, {inputs.dtype} on "
+            f"{inputs.device}, but raised {type(error).__name__}: {error}"
+        )
+        raise ValueError(msg) from error
+
+
 def _refuse_coupled(subject: Subject, output: Tensor, probe: Tensor) -> None:
     """Raise ValueError if outputs are random, or depend on the other samples of the batch."""
+    near = float(torch.finfo(output.dtype).eps ** 0.5 * output.detach().abs().max())
+
+    def same(one: Tensor, two: Tensor) -> bool:
+        return one.shape == two.shape and torch.allclose(one, two, rtol=0, atol=near)
+
     with torch.no_grad():
-        again, alone = subject(probe), subject(probe[:1])
-    near = torch.finfo(output.dtype).eps ** 0.5 * output.detach().abs().max()
-    if not torch.allclose(again, output, rtol=0, atol=float(near)):
-        msg = (
-            "outputs must be the same each time, got other ones for the same inputs: is there "
-            "dropout? call model.eval() first, or pass allow_train=True"
-        )
-        raise ValueError(msg)
-    if not torch.allclose(alone, output[:1], rtol=0, atol=float(near)):
-        msg = (
-            "outputs must not depend on the other samples of the batch, got other ones for the "
-            "first sample alone: the kernel of two samples is then not defined. Is there batch "
-            "normalization by batch statistics? Or pass allow_train=True for the kernel of this "
-            "batch as a whole"
-        )
-        raise ValueError(msg)
+        again = subject(probe.clone())
+        if not same(again, output):
+            msg = (
+                "outputs must be the same each time, got other ones for the same inputs: is there "
+                "dropout? Call model.eval() first."
+            )
+            raise CoupledError(msg)
+        for place in {0, len(probe) - 1}:
+            own = slice(place, place + 1)
+            cause = None
+            try:
+                alone = subject(probe[own].clone())
+            except (RuntimeError, ValueError) as error:
+                alone, cause = output.new_empty(0), error
+            if not same(alone, output[own]):
+                got = f"an error ({cause})" if cause else f"others, shape {tuple(alone.shape)},"
+                msg = (
+                    "outputs must be one row a sample that does not depend on the other samples of "
+                    f"the batch, got {got} for one sample alone: the kernel of two samples is then "
+                    "not defined. Is there batch normalization by batch statistics?"
+                )
+                raise CoupledError(msg) from cause
 
 
 def _checked(subject: Subject, plan: Plan, passed: capture.Pass, probe: Tensor) -> Plan:
@@ -197,13 +311,25 @@ def _checked(subject: Subject, plan: Plan, passed: capture.Pass, probe: Tensor) 
     wrong, silent = _wrong(subject, plan, passed, probe)
     if silent:
         other = subject.perturbed()
-        again = capture.forward(other, {name: subject.modules[name] for name in plan.layers}, probe)
+        probe = _perturbed(probe)
+        again = tried(other, {name: subject.modules[name] for name in plan.layers}, probe)
         if is_finite(again.output):
             wrong |= _wrong(other, plan, again, probe)[0]
     kept = {name: own for name, own in plan.layers.items() if name not in wrong}
     moved = [_full_name(name, own) for name in sorted(wrong) for own in sorted(plan.layers[name])]
     general = (*plan.general, *moved)
-    return replace(plan, layers=kept, general=general, shared=plan.shared & kept.keys())
+    calls = {name: plan.calls[name] for name in kept}
+    return replace(plan, layers=kept, general=general, calls=calls)
+
+
+def _perturbed(inputs: Tensor) -> Tensor:
+    """Other inputs of about that size, unless they are integers."""
+    if not inputs.is_floating_point():
+        return inputs
+    random = torch.Generator().manual_seed(0)
+    moved = torch.randn(inputs.shape, generator=random, dtype=torch.float64).to(inputs)
+    size = inputs.square().mean().sqrt()
+    return inputs + torch.where(size > 0, 0.1 * size, 1.0) * moved
 
 
 def _wrong(
@@ -289,15 +415,18 @@ def _gradients(
 
 def _uses(output: Tensor, leaves: Iterable[Tensor]) -> list[int]:
     """How often each leaf enters the graph of ``output``, whatever flows there now."""
-    counts = {get_gradient_edge(leaf).node: 0 for leaf in leaves}
+    counts = {id(leaf): 0 for leaf in leaves}
     open_nodes = [output.grad_fn]
     seen = set(open_nodes)
     while open_nodes:
         node = open_nodes.pop()
         for following, _ in node.next_functions if node is not None else ():
-            if following in counts:
-                counts[following] += 1
-            elif following is not None and following not in seen:
+            if following is None:
+                continue
+            leaf = id(getattr(following, "variable", None))
+            if leaf in counts:
+                counts[leaf] += 1
+            elif following not in seen:
                 seen.add(following)
                 open_nodes.append(following)
     return list(counts.values())
@@ -308,7 +437,7 @@ def _faster_batched(subject: Subject, plan: Plan, inputs: Tensor) -> bool:
     if plan.outputs == 1 or not plan.layers:
         return False
     layers = {name: subject.modules[name] for name in plan.layers}
-    passed = capture.forward(subject, layers, inputs)
+    passed = tried(subject, layers, inputs)
     seeds = torch.eye(plan.outputs, dtype=passed.output.dtype, device=passed.output.device)
     times = []
     for batched in (True, False):

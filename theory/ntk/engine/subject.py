@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from theory.ntk.engine.calling import called, cast
+from theory.ntk.engine.calling import LOCK, called, cast
 from theory.ntk.engine.choices import refuse_weights
 from theory.ntk.inputs import is_finite
 
@@ -23,17 +23,20 @@ class Subject:
         self.dtype = dtype
         self.modules: Mapping[str, nn.Module] = dict(model.named_modules())
         """All modules by name."""
-        self._tensors = cast(model, dtype)
+        with LOCK:
+            self._tensors = cast(model, dtype)
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Outputs of the model, in the precision asked for."""
-        if self._tensors is None:
-            return self.model(inputs)  # type: ignore[no-any-return]
-        return called(self.model, self._tensors, inputs)  # type: ignore[no-any-return]
+        with LOCK:
+            if self._tensors is None:
+                return self.model(inputs)  # type: ignore[no-any-return]
+            return called(self.model, self._tensors, inputs)  # type: ignore[no-any-return]
 
     def perturbed(self) -> "Subject":
         """The same model with other weights: each moved by about a tenth of its scale."""
-        held = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
+        with LOCK:
+            held = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
         held |= self._tensors or {}
         random = torch.Generator().manual_seed(0)
         other = Subject(self.model, None)
@@ -52,11 +55,13 @@ class Subject:
     ) -> tuple[Callable[[dict[str, Tensor], Tensor], Tensor], dict[str, Tensor]]:
         """A function of some parameters and a batch, and these parameters."""
         own = self._tensors or {}
-        held = dict(self.model.named_parameters())
+        with LOCK:
+            held = dict(self.model.named_parameters())
         chosen = {name: own.get(name, held[name]).detach() for name in names}
 
         def outputs(given: dict[str, Tensor], inputs: Tensor) -> Tensor:
-            return called(self.model, {**own, **given}, inputs)  # type: ignore[no-any-return]
+            tensors = {**own, **given}
+            return called(self.model, tensors, inputs.clone())  # type: ignore[no-any-return]
 
         return outputs, chosen
 

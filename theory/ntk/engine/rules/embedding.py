@@ -49,6 +49,7 @@ class LookedUp(Patched):
             width=rows,
             positions=seen.shape[1],
         )
+        self.meets = 1
         self.seen, self.pulled = seen, cotangents.transpose(0, 1)
 
     def write_jacobian(self, samples: slice, channels: slice, out: Tensor) -> None:
