@@ -12,6 +12,8 @@ from torch import nn
 
 from tests.theory.ntk.networks import assert_near, normal, randomized, reference
 from theory.ntk import empirical_ntk
+from theory.ntk.engine.rules.convolution import Patches
+from theory.ntk.engine.rules.embedding import LookedUp
 
 
 class Flexible(nn.Module):
@@ -216,15 +218,20 @@ def test_one_sample_beside_many():
     assert_near(got, want.diagonal(dim1=2, dim2=3))
 
 
-def test_first_samples_of_zeros_hide_nothing():
-    model = randomized(nn.Sequential(nn.Linear(4, 5, bias=False), nn.ReLU(), nn.Linear(5, 2)))
+def twice():
+    """A network without biases whose first layer returns twice what it computes."""
+    model = randomized(nn.Sequential(nn.Linear(4, 5, bias=False), nn.Tanh(), nn.Linear(5, 2)))
     model[0].register_forward_hook(lambda module, args, output: 2 * output)
-    x = normal(12, 4)
+    return model
+
+
+def test_samples_of_zeros_hide_nothing():
+    model, x = twice(), normal(12, 4)
     x[:9] = 0
     assert_near(empirical_ntk(model, x), reference(model, x))
-    zeros = torch.zeros(3, 4, dtype=torch.float64)
-    empirical_ntk(model, zeros)
-    assert_near(empirical_ntk(model, x), reference(model, x))
+    later = twice()
+    empirical_ntk(later, torch.zeros(3, 4, dtype=torch.float64))
+    assert_near(empirical_ntk(later, x), reference(later, x))
 
 
 def test_a_pass_without_gradients_inside():
@@ -299,13 +306,25 @@ def test_several_threads():
         torch.testing.assert_close(each.double(), want, rtol=1e-3, atol=1e-3)
 
 
-def test_looked_up_rows_are_not_spread_over_the_vocabulary():
+def test_looked_up_rows_are_not_spread_over_the_vocabulary(monkeypatch):
     """A Jacobian would take 20,000 numbers for each output, sample and feature."""
+    monkeypatch.setattr(LookedUp, "write_jacobian", None)
     model = nn.Sequential(nn.Embedding(20_000, 3), nn.Flatten(), nn.Linear(15, 2)).double()
     x = torch.randint(0, 20_000, (4, 5))
     x[1] = x[0]
-    table = reference(model, x)
-    assert_near(empirical_ntk(model, x, memory=1 << 20), table)
+    for outputs in ("full", "trace"):
+        found = empirical_ntk(model, x, outputs=outputs)
+        want = reference(model, x)
+        assert_near(found, want if outputs == "full" else want.diagonal(dim1=2, dim2=3).sum(2))
+
+
+def test_jacobians_that_do_not_fit_are_not_formed(monkeypatch):
+    model = nn.Sequential(nn.Conv1d(40, 2, 30), nn.Flatten(), nn.Linear(42, 3)).double()
+    x = normal(3, 40, 50)
+    want = reference(model, x)
+    assert_near(empirical_ntk(model, x), want)
+    monkeypatch.setattr(Patches, "write_jacobian", None)
+    assert_near(empirical_ntk(model, x, memory=1 << 18), want)
 
 
 @pytest.mark.parametrize("out", ["expanded", "gradient", "inference"])
