@@ -121,7 +121,8 @@ def _one_line(box: str, command: str) -> str:
     sections = re.split(r"^[─-]+$", inner, flags=re.MULTILINE)
     if "╭" not in box and len(sections) > 1:
         del sections[0]
-    said = " ".join(sections[0].split()) or "the options cannot be read"
+    said = " ".join(sections[0].split()).removeprefix("Error parsing config: ")
+    said = said or "the options cannot be read"
     close = re.search(r"(?:Perhaps you meant|similar to \S+):\s+(--[\w-]+)", inner)
     hint = f"; did you mean {close[1]}?" if close else ""
     return f"{said}{hint}; see `stillroom {command} --help`"

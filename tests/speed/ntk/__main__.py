@@ -22,10 +22,15 @@ from tests.speed.ntk.processes import DEVICE, PINNED, THREADS, Failed
 
 
 def main(arguments=None):
-    given = _parser().parse_args(arguments)
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    names = [one.name for one in (*cases.CASES, cases.TINY, *cases.GROWTH)]
+    for word in given.words:
+        if not any(word in name for name in (*names, "growth 4096")):
+            parser.error(f"no case holds {word!r}; the cases are: {', '.join(names)}")
     chosen = [one for one in cases.CASES if _wanted(one.name, given.words)]
     if given.list:
-        print(*(one.name for one in (*cases.CASES, cases.TINY, *cases.GROWTH)), sep="\n")
+        print(*names, sep="\n")
         return 0
     peer = None if given.skip_peers else _peer(given.peer_python)
     places = [place for place in (PINNED, THREADS) if given.cores in (None, place.cores)]
