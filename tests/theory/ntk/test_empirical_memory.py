@@ -31,6 +31,9 @@ NETWORKS = {
                           nn.Linear(2048, 10)), (3, 16, 16)),
     "general": (nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(64, 300)), nn.Tanh(),
                               nn.Linear(300, 10)), (64,)),
+    "deep": (nn.Sequential(nn.Conv2d(3, 16, 3, padding=1),
+                           *[each() for _ in range(10) for each in (nn.ReLU, nn.Tanh, nn.Sigmoid)],
+                           nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(64, 10)), (3, 24, 24)),
 }
 
 def status(field):
@@ -44,6 +47,8 @@ for kind, outputs, samples, memory in json.loads(sys.argv[1]):
         if outputs == "product":
             operator = NTKOperator(model, x, memory=memory)
             return operator.matvec(torch.ones(operator.shape[1]))
+        if outputs == "squares":
+            return NTKOperator(model, x, memory=memory).diagonal()
         return empirical_ntk(model, x, outputs=outputs, memory=memory)
     work(x[:20])
     Path("/proc/self/clear_refs").write_text("5")
@@ -59,6 +64,8 @@ CASES = (
     ("cnn", "full", 100, 24 * MEGA),
     ("general", "trace", 200, 48 * MEGA),
     ("mlp", "product", 3000, 32 * MEGA),
+    ("deep", "product", 600, 80 * MEGA),
+    ("deep", "squares", 600, 80 * MEGA),
 )
 """Each takes more than budget and slack together where the budget is large."""
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse.linalg
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -158,3 +159,246 @@ def test_vectors_that_do_not_fit():
         operator.matvec(normal(6).float())
     with pytest.raises(ValueError, match=r"tensor"):
         operator.matvec(np.ones(6))
+
+
+def many(built):
+    """Operators that keep everything, and nothing."""
+    x = built.x(5)
+    return [NTKOperator(built.model, x), NTKOperator(built.model, x, memory=1)]
+
+
+def assert_products(built, operators=None):
+    matrix = dense(reference(built.model, built.x(5)))
+    v = normal(len(matrix), seed=4)
+    scale = float(matrix.abs().max()) * 10
+    for operator in operators or many(built):
+        assert_near(operator.matvec(v), matrix @ v, scale=scale)
+
+
+class Mixed(nn.Module):
+    """With parameters that a rule covers and some that go the general way."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.both = nn.Linear(4, 5), nn.Bilinear(5, 5, 3)
+        self.last = nn.Linear(3, 2)
+
+    def forward(self, x):
+        hidden = torch.tanh(self.first(x))
+        return self.last(torch.tanh(self.both(hidden, hidden)))
+
+
+def by_data(model):
+    model.first.weight.data.mul_(2)
+
+
+def by_an_optimizer(model):
+    model(torch.ones(1, 4).double()).sum().backward()
+    torch.optim.SGD(model.parameters(), lr=0.1).step()
+
+
+def by_another_parameter(model):
+    model.first.weight = nn.Parameter(2 * model.first.weight.detach())
+
+
+@pytest.mark.parametrize("change", [by_data, by_an_optimizer, by_another_parameter])
+def test_other_weights_are_refused(change):
+    built = on(Mixed(), 4)
+    before = [each.detach().clone() for each in built.model.parameters()]
+    operators = many(built)
+    change(built.model)
+    v = normal(10)
+    for operator in operators:
+        for call in (operator.matvec, operator.rmatvec, operator.to_scipy().matvec):
+            with pytest.raises(ValueError, match=r"weights have changed since .* make a new one"):
+                call(v)
+        with pytest.raises(ValueError, match="weights have changed since"):
+            operator.diagonal()
+    assert_products(built)
+    with torch.no_grad():  # the old ones again
+        for own, old in zip(built.model.parameters(), before, strict=True):
+            own.copy_(old)
+    assert_products(built, operators)
+
+
+def test_inputs_changed_in_place_are_refused():
+    built, x = on(Mixed(), 4), normal(5, 4)
+    operator = NTKOperator(built.model, x)
+    x.mul_(2)
+    with pytest.raises(ValueError, match="inputs have changed in place"):
+        operator.matvec(normal(10))
+
+
+class Dropped(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.p = nn.Linear(4, 2), 0.5
+
+    def forward(self, x):
+        return F.dropout(self.layer(x), self.p, self.training)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Tanh(), nn.Linear(3, 2)), Dropped()],
+)
+def test_train_mode_later_is_refused_and_moves_nothing(model):
+    built = on(model.eval(), 4)
+    operators = many(built)
+    before = {name: each.clone() for name, each in built.model.state_dict().items()}
+    built.model.train()
+    for operator in operators:
+        for call in (lambda operator=operator: operator.matvec(normal(10)), operator.diagonal):
+            with pytest.raises(ValueError, match=r"eval"):
+                call()
+    assert all(torch.equal(each, before[name]) for name, each in model.state_dict().items())
+    built.model.eval()
+    assert_products(built, operators)
+
+
+class Counting(nn.Module):
+    """With buffers that each call changes."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2))
+        self.register_buffer("calls", torch.zeros(()))
+        self.register_buffer("again", torch.zeros(()))
+
+    def forward(self, x):
+        self.calls += 1
+        self.again = self.again + 1
+        return self.layers(x)
+
+
+def test_buffers_that_the_model_moves_are_put_back():
+    built = on(Counting(), 4)
+    calls, again = built.model.calls, built.model.again
+    for operator in many(built):
+        operator.matvec(normal(10))
+        operator.matvec(normal(10))
+        operator.diagonal()
+        assert built.model.calls is calls
+        assert built.model.again is again
+        assert float(calls) == float(again) == 0
+
+
+class Summed(nn.Module):
+    def __init__(self, general):
+        super().__init__()
+        self.first = nn.Linear(4, 3)
+        self.last = nn.Bilinear(3, 3, 2) if general else nn.Linear(3, 2)
+
+    def forward(self, x):
+        hidden = torch.tanh(self.first(x)).cumsum(0)
+        return (
+            self.last(hidden, hidden) if isinstance(self.last, nn.Bilinear) else self.last(hidden)
+        )
+
+
+class Forgotten(nn.Module):
+    """Samples where the recurrence expects steps."""
+
+    def __init__(self):
+        super().__init__()
+        self.cells, self.head = nn.LSTM(4, 3), nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.head(self.cells(x)[0][:, -1])
+
+
+@pytest.mark.parametrize("model", [Summed(general=True), Summed(general=False), Forgotten()])
+def test_samples_that_meet_are_refused(model):
+    x = normal(5, 3, 4) if isinstance(model, Forgotten) else normal(5, 4)
+    with pytest.raises(ValueError, match="depend"):
+        NTKOperator(model.double(), x)
+    with pytest.raises(ValueError, match="depend"):
+        NTKOperator(model.double(), x[:1], x)
+
+
+class Sized(nn.Module):
+    """A transposed convolution that is told the size of its output."""
+
+    def __init__(self):
+        super().__init__()
+        self.spread = nn.ConvTranspose2d(2, 3, 3, stride=2, padding=1)
+        self.head = nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.spread(x, output_size=(6, 7))).mean((2, 3)))
+
+
+def test_a_size_of_the_output_told_to_the_layer():
+    assert_products(on(Sized(), 2, 3, 4))
+
+
+class Tied(nn.Module):
+    def __init__(self, *, tied):
+        super().__init__()
+        self.rows, self.head = nn.Embedding(5, 3, sparse=True), nn.Linear(3, 5)
+        if tied:
+            self.head.weight = self.rows.weight
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.rows(x)).mean(1))
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_sparse_gradients_of_an_embedding(tied):
+    torch.manual_seed(0)
+    built = on(Tied(tied=tied), 4, below=5)
+    matrix = dense(empirical_ntk(built.model, built.x(5)))
+    for operator in many(built):
+        v = normal(len(matrix), seed=4)
+        assert_near(operator.matvec(v), matrix @ v, scale=float(matrix.abs().max()) * 10)
+
+
+def test_hooks_of_layers_stay_silent_between_passes():
+    built = on(nn.Sequential(nn.Conv1d(2, 3, 2), nn.Tanh(), nn.Flatten(), nn.Linear(9, 2)), 2, 4)
+    seen = []
+    built.model[0].register_forward_hook(lambda _, args, made: seen.append(made))
+    operator = NTKOperator(built.model, built.x(5))
+    count = len(seen)
+    operator.matvec(normal(10))
+    assert len(seen) == count
+    built.model[0].register_forward_pre_hook(lambda _, args: (2 * args[0],))
+    assert_products(built)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+def test_the_bias_of_a_layer_whose_weights_are_made_by_a_hook():
+    layer = torch.nn.utils.weight_norm(nn.Conv1d(2, 3, 2))
+    model = nn.Sequential(layer, nn.Tanh(), nn.Flatten(), nn.Linear(9, 2)).double()
+    x, v = normal(5, 2, 4), normal(10)
+    held = [layer.bias, model[3].weight]
+    rows = [torch.autograd.grad(each, held, retain_graph=True) for each in model(x).flatten()]
+    jacobian = torch.stack([torch.cat([each.flatten() for each in row]) for row in rows])
+    for memory in (1, 1 << 30):
+        operator = NTKOperator(model, x, parameters=["0.bias", "3.weight"], memory=memory)
+        assert_near(operator.matvec(v), jacobian @ (jacobian.mT @ v))
+
+
+def test_complex_vectors_through_scipy():
+    built = ALL["two linear"]()
+    operator = NTKOperator(built.model, built.x(3)).to_scipy()
+    matrix = operator @ np.eye(operator.shape[0])
+    v = normal(len(matrix), 2).numpy() + 1j * normal(len(matrix), 2, seed=3).numpy()
+    np.testing.assert_allclose(operator.matmat(v), matrix @ v, rtol=1e-11)
+    np.testing.assert_allclose(operator.matvec(v[:, 0]), matrix @ v[:, 0], rtol=1e-11)
+
+
+def test_half_precision_through_scipy():
+    built = on(nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 2)), 4)
+    operator = NTKOperator(built.model.bfloat16(), built.x(3).bfloat16())
+    found = operator.to_scipy() @ np.ones(6, np.float32)
+    assert operator.to_scipy().dtype == found.dtype == np.float32
+    np.testing.assert_array_equal(found, operator.matvec(torch.ones(6).bfloat16()).float())
+
+
+def test_the_budget_holds_for_parameters_that_go_the_general_way():
+    built = on(Mixed(), 4)
+    x = built.x(4)
+    with pytest.raises(ValueError, match="memory must hold one block"):
+        NTKOperator(built.model, x, memory=1).diagonal()
+    kernel = empirical_ntk(built.model, x)
+    assert_near(NTKOperator(built.model, x).diagonal(), torch.einsum("nnii->ni", kernel))
