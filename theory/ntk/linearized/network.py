@@ -103,7 +103,7 @@ class Linearized:
             )
             raise ValueError(msg)
         pulled: dict[str, Tensor] = pull(vector)[0]
-        return pulled
+        return {name: each.to_dense() for name, each in pulled.items()}
 
     def _forward(self, x: Tensor) -> Callable[[dict[str, Tensor]], Tensor]:
         given: object = x
@@ -114,7 +114,7 @@ class Linearized:
         def forward(values: dict[str, Tensor]) -> Tensor:
             held = {**self._rest, **self.parameters, **values}
             try:
-                return called(self._model, held, x)  # type: ignore[no-any-return]
+                return called(self._model, held, x.clone())  # type: ignore[no-any-return]
             except NotImplementedError:  # no derivative of some kind, which is not the inputs'
                 raise
             except (RuntimeError, TypeError, IndexError) as error:

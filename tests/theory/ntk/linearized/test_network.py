@@ -203,6 +203,29 @@ def test_the_network_keeps_its_own_parameters(make):
         assert [(name, id(each)) for name, each in after] == before
 
 
+def test_gradients_of_sparse_embeddings_are_dense():
+    model, x = embedded()
+    linearized = linearize(model)
+    vector = linearized.outputs(x)
+    want = linearized.pull(x, vector)
+    model[0].sparse = True
+    for name, each in linearized.pull(x, vector).items():
+        assert_near(each, want[name])
+
+
+def test_inputs_that_the_network_writes_into_are_left_as_they_were():
+    model, x = randomized(nn.Sequential(nn.ReLU(inplace=True), nn.Linear(3, 2))), normal(5, 3)
+    before = x.clone()
+    linearized = linearize(model)
+    move = moves(linearized)
+    want = model(x.clone()).detach()
+    assert_near(linearized.outputs(x), want)
+    assert_near(linearized(x), want)
+    assert_near(linearized.push(x, move), x.relu() @ move["1.weight"].T + move["1.bias"])
+    assert_near(linearized.pull(x, want)["1.bias"], want.sum(0))
+    assert torch.equal(x, before)
+
+
 def test_training_by_an_optimizer_descends_as_the_kernel_says():
     """One step of length s moves the outputs by -s K (f - y)."""
     model, x = smooth()
