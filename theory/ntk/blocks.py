@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from theory import checks
 from theory.ntk.arrays import plain
 from theory.ntk.empirical import MEMORY, Outputs, empirical_ntk
+from theory.ntk.engine.calling import LOCK
 from theory.ntk.engine.choices import chosen_parameters
 from theory.ntk.inputs import check_inputs
 
@@ -219,7 +220,8 @@ class _Digests:
     def _of_network(self) -> bytes:
         model = self._work.model
         modes = [(name, module.training) for name, module in model.named_modules()]
-        held = (*model.named_parameters(), *model.named_buffers())
+        with LOCK:
+            held = (*model.named_parameters(), *model.named_buffers())
         names = [name for name, _ in held]
         return _digest(repr((model, modes, names)).encode(), *(tensor for _, tensor in held))
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from theory.ntk.engine.calling import LOCK
 from theory.ntk.engine.choices import refuse_train
 
 
@@ -36,11 +37,12 @@ class Held:
         self._model = model
         self._modes = _modes(model)
         self._values = {name: each.detach().clone() for name, each in _tensors(model).items()}
-        self._buffers = [
-            (module, own, buffer, buffer.detach().clone())
-            for module in model.modules()
-            for own, buffer in module.named_buffers(recurse=False)
-        ]
+        with LOCK:
+            self._buffers = [
+                (module, own, buffer, buffer.detach().clone())
+                for module in model.modules()
+                for own, buffer in module.named_buffers(recurse=False)
+            ]
         self._inputs = [(each, each._version) for each in inputs if not each.is_inference()]
 
     @contextmanager
@@ -58,11 +60,11 @@ class Held:
 
     def restore(self) -> None:
         """Put buffers back that the model has changed."""
-        for module, own, buffer, value in self._buffers:
-            if module._buffers.get(own) is not buffer:
-                module._buffers[own] = buffer
-            if not _same(buffer, value):
-                with torch.no_grad():
+        with LOCK, torch.no_grad():
+            for module, own, buffer, value in self._buffers:
+                if module._buffers.get(own) is not buffer:
+                    module._buffers[own] = buffer
+                if not _same(buffer, value):
                     buffer.copy_(value)
 
     def _require_same(self) -> None:
@@ -97,7 +99,8 @@ def _modes(model: nn.Module) -> list[tuple[str, int, bool]]:
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    return dict(model.named_parameters()) | dict(model.named_buffers())
+    with LOCK:
+        return dict(model.named_parameters()) | dict(model.named_buffers())
 
 
 def _same(one: Tensor, two: Tensor) -> bool:

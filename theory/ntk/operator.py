@@ -22,7 +22,7 @@ from theory.ntk.engine.choices import chosen_parameters, ready_inputs
 from theory.ntk.engine.model import Engine
 from theory.ntk.functional.function import _probe
 from theory.ntk.held import Held
-from theory.ntk.sides import COLUMNS, Side
+from theory.ntk.sides import COLUMNS, Side, own_parameters
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
@@ -203,4 +203,4 @@ def _ready(engine: Engine, rows: Tensor, columns: Tensor | None) -> Engine:
 
 def _is_plain(module: nn.Module) -> bool:
     """Whether a layer's weights are its own, and not made of others by a hook."""
-    return {name for name, _ in module.named_parameters(recurse=False)} <= {"weight", "bias"}
+    return own_parameters(module).keys() <= {"weight", "bias"}

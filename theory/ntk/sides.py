@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge, saved_tensors_hooks
 
 from theory.ntk.engine import capture
+from theory.ntk.engine.calling import LOCK
 from theory.ntk.engine.factors import Patched
 from theory.ntk.engine.model import Engine
 from theory.ntk.engine.storage import room
@@ -45,10 +46,8 @@ class _Use:
             found = {"weight": lambda: pulled.mT @ self.seen, "bias": lambda: pulled.sum(1)}
             return {name: found[name]() for name in self.own}
         if self.graph is None:
-            leaves = {
-                name: self.module.get_parameter(name).detach().clone().requires_grad_()
-                for name in self.own
-            }
+            all_own = own_parameters(self.module)
+            leaves = {name: all_own[name].detach().clone().requires_grad_() for name in self.own}
             with torch.enable_grad():
                 output = _made(self.module, leaves, self.seen, self.shape)
             self.graph = get_gradient_edge(output), list(leaves.values())
@@ -304,7 +303,10 @@ def _saved(engine: Engine, x: Tensor) -> int:
         passed = engine.passed(x)
     for call in passed.calls:
         pack(call.seen)
-    for each in (*engine.subject.model.parameters(), *engine.subject.model.buffers()):
+    model = engine.subject.model
+    with LOCK:
+        held = (*model.parameters(), *model.buffers())
+    for each in held:
         kept.pop(each.untyped_storage().data_ptr(), None)
     return sum(kept.values()) // len(x)
 
@@ -343,7 +345,7 @@ def _applied(
     columns = len(next(iter(weights.values())))
     rest = {
         name: torch.zeros_like(each)
-        for name, each in module.named_parameters(recurse=False)
+        for name, each in own_parameters(module).items()
         if name not in own
     }
     return torch.stack(
@@ -354,12 +356,20 @@ def _applied(
     )
 
 
+def own_parameters(module: nn.Module) -> dict[str, Tensor]:
+    """Those of a layer itself."""
+    with LOCK:
+        return {name: each for name, each in module._parameters.items() if each is not None}
+
+
 def _made(
     module: nn.Module, parameters: Mapping[str, Tensor], seen: Tensor, shape: torch.Size
 ) -> Tensor:
     """What a layer makes with other parameters, without its hooks; nothing of it is changed."""
-    other: Any = copy(module)
-    other._parameters = {**module._parameters, **parameters}
+    with LOCK:
+        other: Any = copy(module)
+        other._parameters = {**module._parameters, **parameters}
+        other._buffers = dict(module._buffers)
     if isinstance(module, nn.Embedding):
         other.sparse = False  # which changes the layout of gradients alone
     made: Tensor = other.forward(seen)

@@ -1,5 +1,8 @@
 """Products with a kernel that is never formed, against the kernel."""
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import scipy.sparse.linalg
@@ -219,6 +222,28 @@ def test_other_weights_are_refused(change):
         for own, old in zip(built.model.parameters(), before, strict=True):
             own.copy_(old)
     assert_products(built, operators)
+
+
+@pytest.fixture
+def often_switching():
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(interval)
+
+
+@pytest.mark.usefixtures("often_switching")
+def test_products_beside_other_threads():
+    """Kernels in another precision put other tensors into the model meanwhile."""
+    model = nn.Sequential(nn.Conv1d(2, 3, 2), nn.BatchNorm1d(3), nn.Flatten(), nn.Linear(9, 2))
+    built = on(model, 2, 4)
+    operators, v, x = many(built), normal(10), built.x(3)
+    want = [operator.matvec(v) for operator in operators]
+    with ThreadPoolExecutor(2) as pool:
+        busy = [pool.submit(empirical_ntk, model, x, dtype=torch.float32) for _ in range(60)]
+        while not all(each.done() for each in busy):
+            for operator, product in zip(operators, want, strict=True):
+                assert_near(operator.matvec(v), product)
 
 
 def test_inputs_changed_in_place_are_refused():
