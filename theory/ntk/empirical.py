@@ -27,7 +27,7 @@ from theory.ntk.engine.contraction import Mode, contract, shape_of
 from theory.ntk.engine.coupled import coupled_kernel
 from theory.ntk.engine.factors import Factor
 from theory.ntk.engine.model import Engine, Group
-from theory.ntk.engine.planning import ChangedError, forget, some_of_both
+from theory.ntk.engine.planning import some_of_both, until_settled
 from theory.ntk.functional.jacobian import jacobian_contraction
 from theory.ntk.inputs import is_finite
 from theory.ntk.outputs import OutputChoice, output_choice
@@ -117,7 +117,7 @@ def empirical_ntk(
 
     if not (allow_train and any(module.training for module in model.modules())):
         try:
-            results = _until_settled(model, computed)
+            results = until_settled(model, computed)
         except CoupledError as error:
             if not allow_train:
                 msg = f"{error} Or pass allow_train=True for the kernel of the batches as they are"
@@ -129,27 +129,6 @@ def empirical_ntk(
         raise ValueError(msg)
     found = coupled_kernel(model, names, rows, columns, outputs, dtype=dtype, memory=budget)
     return _kept(found, out)
-
-
-def _until_settled(
-    model: nn.Module, computed: Callable[[frozenset[str]], dict[str, Tensor]]
-) -> dict[str, Tensor]:
-    """The result, once no pass uses layers in another way than the plan says.
-
-    The plan may be that of the model before it was changed; what differs under a new one too
-    differs from sample to sample, and goes the general way.
-    """
-    general: frozenset[str] = frozenset()
-    anew = False
-    while True:
-        try:
-            return computed(general)
-        except ChangedError as error:
-            if anew and error.names <= general:
-                raise
-            general |= error.names if anew else frozenset()
-            anew = True
-            forget(model)
 
 
 def kernel_matrix(kernel: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from theory import checks
 from theory.ntk.arrays import plain
 from theory.ntk.engine.choices import chosen_parameters, ready_inputs
 from theory.ntk.engine.model import Engine
+from theory.ntk.engine.planning import some_of_both, until_settled
 from theory.ntk.functional.function import _probe
 from theory.ntk.held import Held
 from theory.ntk.sides import COLUMNS, Side, own_parameters
@@ -74,16 +75,19 @@ class NTKOperator:
         self._memory = checks.count("memory", memory, minimum=1)
         rows, columns = ready_inputs(model, x, x2, None)
         names = chosen_parameters(model, parameters)
+
+        def made(general: frozenset[str]) -> tuple[Engine, Side, Side]:
+            first = rows if columns is None else some_of_both(rows, columns)
+            engine = _ready(Engine(model, names, first, None, general), rows, columns)
+            if columns is None:
+                both = Side(engine, rows, self._memory)
+                return engine, both, both
+            half = self._memory // 2
+            return engine, Side(engine, rows, half), Side(engine, columns, half)
+
         self._held = Held(model, [each for each in (x, x2) if each is not None])
         try:
-            self._engine = _ready(Engine(model, names, rows, None), rows, columns)
-            sides = 1 if columns is None else 2
-            self._rows = Side(self._engine, rows, self._memory // sides)
-            self._columns = (
-                self._rows
-                if columns is None
-                else Side(self._engine, columns, self._memory // sides)
-            )
+            self._engine, self._rows, self._columns = until_settled(model, made)
         finally:
             self._held.restore()
         self._outputs = self._engine.plan.outputs

@@ -15,7 +15,7 @@ from sims import runner
 from sims.context import Context
 from sims.experiments import eigenspace
 from sims.experiments.eigenspace import Config, run
-from sims.parts.eigenspace_case import STUDENTS, Case, runs_of, measure, record_steps
+from sims.parts.eigenspace_case import STUDENTS, Case, measure, record_steps, runs_of
 from sims.parts.eigenspace_findings import findings, over_seeds
 from theory.ntk.trajectories import STATISTICS, bias_statistics
 

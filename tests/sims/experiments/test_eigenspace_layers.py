@@ -15,7 +15,7 @@ from sims.context import Context
 from sims.experiments import eigenspace
 from sims.experiments.eigenspace import Config, run
 from sims.parts import eigenspace_time
-from sims.parts.eigenspace_case import STUDENTS, Case, runs_of, measure
+from sims.parts.eigenspace_case import STUDENTS, Case, measure, runs_of
 from sims.parts.eigenspace_findings import findings
 from sims.parts.eigenspace_layers import layer_inputs
 from sims.parts.eigenspace_time import device_of, seconds_of_an_update

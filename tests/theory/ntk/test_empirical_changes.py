@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from tests.theory.ntk.networks import assert_near, normal, randomized, reference
-from theory.ntk import empirical_ntk
+from theory.ntk import NTKOperator, empirical_ntk
 from theory.ntk.engine.rules.convolution import Patches
 from theory.ntk.engine.rules.embedding import LookedUp
 
@@ -61,6 +61,9 @@ def test_a_model_that_was_changed_since_its_first_kernel(change):
         got = empirical_ntk(model, x, outputs=outputs)
         want = reference(model, x)
         assert_near(got, want if outputs == "full" else want.diagonal(dim1=2, dim2=3).sum(2))
+    vector = normal(10)
+    matrix = reference(model, x).permute(0, 2, 1, 3).reshape(10, 10)
+    assert_near(NTKOperator(model, x).matvec(vector), matrix @ vector)
 
 
 def test_chance_that_comes_later_is_refused_by_a_new_plan():

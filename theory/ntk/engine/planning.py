@@ -8,10 +8,10 @@ layers as often, and use their weights as often, as that one did (`refuse_change
 """
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -25,6 +25,7 @@ from theory.ntk.engine.rules import rule_of
 from theory.ntk.engine.subject import Subject, refuse_not_finite
 from theory.ntk.inputs import is_finite
 
+Made = TypeVar("Made")
 _KEPT = 16
 """Plans kept of one model, for other shapes of inputs or choices of parameters."""
 _TIMED = 32
@@ -118,6 +119,29 @@ def plan_of(
 def forget(model: nn.Module) -> None:
     """Drop what was found out about a model."""
     _PLANS.pop(model, None)
+
+
+def until_settled(model: nn.Module, make: Callable[[frozenset[str]], Made]) -> Made:
+    """What ``make`` makes, once no pass uses layers in another way than the plan says.
+
+    The plan may be that of the model before it was changed; what differs under a new one too
+    differs from sample to sample, and goes the general way.
+
+    Args:
+        model: The network.
+        make: Takes the layers that go the general way in any case.
+    """
+    general: frozenset[str] = frozenset()
+    anew = False
+    while True:
+        try:
+            return make(general)
+        except ChangedError as error:
+            if anew and error.names <= general:
+                raise
+            general |= error.names if anew else frozenset()
+            anew = True
+            forget(model)
 
 
 def _kind_of(module: nn.Module) -> tuple[object, ...]:

@@ -1,9 +1,9 @@
 """Where large temporaries lie.
 
-A process pays for every page of fresh memory that it touches, and pages of four kilobytes make that
-as dear as a good part of the arithmetic. NumPy asks for huge pages for large arrays; tensors that
-share the memory of its arrays have them too. They cannot be resized, so what is returned to a caller
-lies elsewhere.
+A process pays for every page of fresh memory that it touches, and pages of four kilobytes make
+that as dear as a good part of the arithmetic. NumPy asks for huge pages for large arrays; tensors
+that share the memory of its arrays have them too. They cannot be resized, so what is returned to a
+caller lies elsewhere.
 """
 
 import numpy as np
