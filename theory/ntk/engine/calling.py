@@ -50,10 +50,14 @@ def cast(model: nn.Module, dtype: torch.dtype | None) -> dict[str, Tensor] | Non
     In train mode there are copies of the buffers: a pass may change them.
     """
     buffers = dict(model.named_buffers())
+    changing = buffers and any(module.training for module in model.modules())
+    if dtype is None and not changing:
+        return None
     held = {**dict(model.named_parameters()), **buffers}
-    fits = all(each.dtype == dtype for each in held.values() if each.is_floating_point())
-    if dtype is None or fits:
-        if not buffers or not any(module.training for module in model.modules()):
+    if dtype is None or all(
+        each.dtype == dtype for each in held.values() if each.is_floating_point()
+    ):
+        if not changing:
             return None
         return held | {name: each.clone() for name, each in buffers.items()}
     return {

@@ -156,19 +156,23 @@ def _full_at_once(
     symmetric: bool,
 ) -> None:
     """The same with the fewest operations, for blocks so small that only their number counts."""
-    total = out.new_zeros(out.shape)
+    parts = []
     for term in terms:
         product = (term.left.flatten(0, 1) @ term.right.flatten(0, 1).mT).view(out.shape)
-        if term.scale is not None:
-            product *= term.scale[None, :, None]
-        total += product
+        parts.append(product if term.scale is None else product.mul_(term.scale[None, :, None]))
     for constant in constants:
-        total += constant.weights[:, None, :, None] * constant.scale[None, :, None]
+        parts.append(constant.weights[:, None, :, None] * constant.scale[None, :, None])
     if heavy is not None:
-        total += heavy.permute(1, 0, 3, 2)
+        parts.append(heavy.permute(1, 0, 3, 2))
+    if not parts:
+        out.zero_()
+        return
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
     if symmetric:
         # half of the sum with its transpose is symmetric to the last bit
-        matrix = total.mul_(0.5).view(len(out) * out.shape[1], -1)
+        matrix = (total * 0.5).reshape(len(out) * out.shape[1], -1)
         total = (matrix + matrix.mT).view(out.shape)
     out.copy_(total)
 

@@ -148,7 +148,7 @@ def _kind_of(module: nn.Module) -> tuple[object, ...]:
     """What a module does, as far as can be seen without calling it."""
     hooks = (getattr(module, name, ()) for name in ("_forward_hooks", "_forward_pre_hooks"))
     own = vars(module).get("forward")
-    return type(module), module.training, rule_of(module) is None, own, *map(tuple, hooks)
+    return type(module), module.training, own, *map(tuple, hooks)
 
 
 def refuse_changed(
