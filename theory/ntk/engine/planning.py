@@ -10,6 +10,7 @@ layers as often, and use their weights as often, as that one did (`refuse_change
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import median
 from time import perf_counter
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -28,8 +29,14 @@ from theory.ntk.inputs import is_finite
 Made = TypeVar("Made")
 _KEPT = 16
 """Plans kept of one model, for other shapes of inputs or choices of parameters."""
-_TIMED = 32
-"""Samples on which two ways to go backward are timed."""
+_FEW = 32
+"""Samples on which two ways to go backward are timed, or more where cotangents are small."""
+_TIMED = 1 << 26
+"""Bytes of cotangents up to which more are."""
+_ROUNDS, _LONG = 5, 0.2
+"""How often they are timed, unless they have taken so many seconds."""
+_MANY = 256
+"""Samples of each of two batches that a plan is made of."""
 _PROBED = 8
 """Samples on which the plan is checked."""
 
@@ -105,7 +112,7 @@ def plan_of(
         tuple((name, *_kind_of(each)) for name, each in subject.modules.items()),
         tuple((name, id(each), each.dtype) for name, each in held),
     )
-    kind = (inputs.shape[1:], inputs.dtype, inputs.device, len(inputs) > 1)
+    kind = (inputs.shape[1:], inputs.dtype, inputs.device, len(inputs) > 1, len(inputs) > _FEW)
     mixed = torch.is_autocast_enabled(inputs.device.type)
     key = (structure, names, kind, subject.dtype, mixed)
     plans = _PLANS.setdefault(subject.model, {})
@@ -223,7 +230,9 @@ def _found_out(
         batched=False,
     )
     draft = _checked(subject, draft, passed, probe)
-    return replace(draft, batched=_faster_batched(subject, draft, spread(inputs, _TIMED)))
+    each = draft.outputs * max(1, draft.made) * passed.output.element_size()
+    timed = spread(inputs, max(_FEW, _TIMED // each))
+    return replace(draft, batched=_faster_batched(subject, draft, timed))
 
 
 def spread(inputs: Tensor, count: int) -> Tensor:
@@ -238,8 +247,8 @@ def spread(inputs: Tensor, count: int) -> Tensor:
 
 
 def some_of_both(x1: Tensor, x2: Tensor) -> Tensor:
-    """A few samples of two batches, enough for a plan."""
-    return torch.cat([spread(x1, _TIMED // 2), spread(x2, _TIMED // 2)])
+    """Some samples of two batches, enough for a plan."""
+    return torch.cat([spread(x1, _MANY), spread(x2, _MANY)])
 
 
 def _owned(modules: Mapping[str, nn.Module], names: tuple[str, ...]) -> dict[str, frozenset[str]]:
@@ -463,21 +472,24 @@ def _faster_batched(subject: Subject, plan: Plan, inputs: Tensor) -> bool:
     layers = {name: subject.modules[name] for name in plan.layers}
     passed = tried(subject, layers, inputs)
     seeds = torch.eye(plan.outputs, dtype=passed.output.dtype, device=passed.output.device)
-    times = []
-    for batched in (True, False):
-        try:
-            # the first time at once also says whether there are batching rules for all operations
-            with warnings.catch_warnings():
-                warnings.simplefilter("error")
-                capture.cotangents(passed, seeds[:2], batched=batched, keep=True)
-        except (RuntimeError, UserWarning):
-            return False
-        start = perf_counter()
-        found = capture.cotangents(passed, seeds, batched=batched, keep=True)
-        if found:
-            float(found[-1][1].sum())  # waits for a device
-        times.append(perf_counter() - start)
-    return times[0] < times[1]
+    try:
+        # whether there are batching rules for all operations
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            capture.cotangents(passed, seeds[:2], batched=True, keep=True)
+    except (RuntimeError, UserWarning):
+        return False
+    times: dict[bool, list[float]] = {True: [], False: []}
+    for _ in range(_ROUNDS):
+        for batched, taken in times.items():
+            start = perf_counter()
+            found = capture.cotangents(passed, seeds, batched=batched, keep=True)
+            if found:
+                float(found[-1][1].sum())  # waits for a device
+            taken.append(perf_counter() - start)
+        if sum(map(sum, times.values())) > _LONG:
+            break
+    return median(times[True]) < median(times[False])
 
 
 def _parameters(plan: Plan) -> list[str]:
