@@ -105,7 +105,7 @@ def empirical_ntk(
 
     def computed(general: frozenset[str]) -> dict[str, Tensor]:
         first = rows if columns is None else some_of_both(rows, columns)
-        engine = Engine(model, names, first, dtype, general)
+        engine = Engine(model, names, first, dtype, general, memory=budget)
         choice = output_choice(outputs, engine.plan.outputs)
         task = _Task(engine, choice, rows, columns, budget)
         kernels = {
@@ -264,8 +264,7 @@ class _Task:
         """Samples of a block, as many as the memory allows."""
         plan, k = self.engine.plan, self.choice.rows
         size = self.engine.like.element_size()
-        # what layers see, cotangents twice for pulling them back, and what the graph holds
-        each = size * (plan.seen + (2 * k + 3) * plan.made)
+        each = plan.bytes_of_a_sample(size, k)
         square = size * k * k if plan.spread and self.mode == "full" else size
         strip = size * 2 * k * min(256, samples)
 

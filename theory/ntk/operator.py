@@ -78,7 +78,9 @@ class NTKOperator:
 
         def made(general: frozenset[str]) -> tuple[Engine, Side, Side]:
             first = rows if columns is None else some_of_both(rows, columns)
-            engine = _ready(Engine(model, names, first, None, general), rows, columns)
+            engine = _ready(
+                Engine(model, names, first, None, general, memory=self._memory), rows, columns
+            )
             if columns is None:
                 both = Side(engine, rows, self._memory)
                 return engine, both, both

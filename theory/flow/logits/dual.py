@@ -71,6 +71,7 @@ def cross_entropy_flow(
         The dual of gradient flow under cross-entropy; checked against the primal.
 
     Example:
+        >>> import numpy as np
         >>> flow = cross_entropy_flow(np.eye(2), [[1.0, 0.0], [0.0, 1.0]], [0.0, 1.0, 1e6])
         >>> flow.converged, flow.outputs[:, 0].round(3)
         (True, array([[ 0.   ,  0.   ],

@@ -32,6 +32,7 @@ class Engine:
         inputs: The first batch, to find out what there is to know.
         dtype: To compute in another precision than the model's.
         general: Layers that go the general way in any case.
+        memory: Bytes that temporaries may take.
 
     Raises:
         ValueError: If the model is in train mode, its weights or outputs are not finite, or its
@@ -45,10 +46,12 @@ class Engine:
         inputs: Tensor,
         dtype: torch.dtype | None,
         general: frozenset[str] = frozenset(),
+        *,
+        memory: int,
     ) -> None:
         refuse_train(model)
         self.subject = Subject(model, dtype)
-        self.plan = plan_of(self.subject, tuple(names), inputs, general)
+        self.plan = plan_of(self.subject, tuple(names), inputs, general, memory)
         self.layers = {name: self.subject.modules[name] for name in self.plan.layers}
         self.like = torch.empty(0, dtype=self.plan.dtype, device=inputs.device)
         """Any tensor of the type and on the device of the outputs."""

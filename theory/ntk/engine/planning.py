@@ -30,9 +30,9 @@ Made = TypeVar("Made")
 _KEPT = 16
 """Plans kept of one model, for other shapes of inputs or choices of parameters."""
 _FEW = 32
-"""Samples on which two ways to go backward are timed, or more where cotangents are small."""
-_TIMED = 1 << 26
-"""Bytes of cotangents up to which more are."""
+"""Samples up to which a plan of its own is made."""
+_TIMED = 16
+"""One over the share of the memory that timing two ways to go backward may take."""
 _ROUNDS, _LONG = 5, 0.2
 """How often they are timed, unless they have taken so many seconds."""
 _MANY = 256
@@ -63,6 +63,10 @@ class Plan:
     """Whether some layer is applied at many positions."""
     batched: bool
     """Whether cotangents are pulled back all at once."""
+
+    def bytes_of_a_sample(self, size: int, outputs: int) -> int:
+        """What layers see, cotangents twice for pulling them back, and what the graph holds."""
+        return size * (self.seen + (2 * outputs + 3) * self.made + 1)
 
 
 class ChangedError(ValueError):
@@ -98,6 +102,7 @@ def plan_of(
     names: tuple[str, ...],
     inputs: Tensor,
     general: frozenset[str] = frozenset(),
+    memory: int = 0,
 ) -> Plan:
     """The plan for a model as it is built now; models do not change, but their parts may.
 
@@ -106,6 +111,7 @@ def plan_of(
         names: Parameters that are asked for.
         inputs: Some samples.
         general: Layers that go the general way in any case.
+        memory: Bytes that temporaries may take.
     """
     held = subject.model.named_parameters(remove_duplicate=False)
     structure = (
@@ -119,7 +125,7 @@ def plan_of(
     if key not in plans:
         if len(plans) >= _KEPT:
             plans.clear()
-        plans[key] = _found_out(subject, names, inputs, general)
+        plans[key] = _found_out(subject, names, inputs, general, memory)
     return plans[key]
 
 
@@ -188,7 +194,11 @@ def refuse_changed(
 
 
 def _found_out(
-    subject: Subject, names: tuple[str, ...], inputs: Tensor, general: frozenset[str]
+    subject: Subject,
+    names: tuple[str, ...],
+    inputs: Tensor,
+    general: frozenset[str],
+    memory: int,
 ) -> Plan:
     """Sort the parameters by route on a few samples, check the result, and time the ways back."""
     probe = spread(inputs, _PROBED)
@@ -230,8 +240,8 @@ def _found_out(
         batched=False,
     )
     draft = _checked(subject, draft, passed, probe)
-    each = draft.outputs * max(1, draft.made) * passed.output.element_size()
-    timed = spread(inputs, max(_FEW, _TIMED // each))
+    each = draft.bytes_of_a_sample(passed.output.element_size(), draft.outputs)
+    timed = spread(inputs, max(_PROBED, memory // _TIMED // each))
     return replace(draft, batched=_faster_batched(subject, draft, timed))
 
 
