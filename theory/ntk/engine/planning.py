@@ -31,10 +31,10 @@ _KEPT = 16
 """Plans kept of one model, for other shapes of inputs or choices of parameters."""
 _FEW = 32
 """Samples up to which a plan of its own is made."""
-_TIMED = 16
-"""One over the share of the memory that timing two ways to go backward may take."""
-_ROUNDS, _LONG = 5, 0.2
+_ROUNDS, _LONG = 5, 1.0
 """How often they are timed, unless they have taken so many seconds."""
+_GAIN = 0.95
+"""How much faster it must be to go backward all at once, which takes more memory."""
 _MANY = 256
 """Samples of each of two batches that a plan is made of."""
 _PROBED = 8
@@ -241,7 +241,8 @@ def _found_out(
     )
     draft = _checked(subject, draft, passed, probe)
     each = draft.bytes_of_a_sample(passed.output.element_size(), draft.outputs)
-    timed = spread(inputs, max(_PROBED, memory // _TIMED // each))
+    fit = memory // each
+    timed = spread(inputs, max(_PROBED, min(_FEW, fit // 4), fit // 16))
     return replace(draft, batched=_faster_batched(subject, draft, timed))
 
 
@@ -499,7 +500,7 @@ def _faster_batched(subject: Subject, plan: Plan, inputs: Tensor) -> bool:
             taken.append(perf_counter() - start)
         if sum(map(sum, times.values())) > _LONG:
             break
-    return median(times[True]) < median(times[False])
+    return median(times[True]) < _GAIN * median(times[False])
 
 
 def _parameters(plan: Plan) -> list[str]:
