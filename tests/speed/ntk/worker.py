@@ -38,7 +38,8 @@ def main(engine, cores, case_name, mode):
     for line in sys.stdin:
         word, *rest = line.split()
         if word == "run":
-            for _ in range(_waking(seconds)):  # a core that slept meanwhile is slow at first
+            # a process that slept is slow at first: its core, and the memory it gave back
+            for _ in range(_waking(seconds)):
                 work()
             _answer(**_timed(work, calls))
         elif word == "values":
@@ -54,8 +55,8 @@ def main(engine, cores, case_name, mode):
 
 
 def _waking(seconds):
-    """Calls for about a fifth of a second; one that takes longer wakes the core by itself."""
-    return max(1, int(_SHORT / max(seconds, 1e-6))) if seconds < 1 else 0
+    """Calls before one that is timed, for about a fifth of a second and at least one."""
+    return max(1, int(_SHORT / max(seconds, 1e-6)))
 
 
 def _timed(work, calls):
