@@ -25,8 +25,8 @@ from sims.progress import Reporter, silent
 from sims.results import source_digest
 
 if TYPE_CHECKING:
-    from deep.training.config import RunConfig
-    from deep.training.loop import Trained
+    from deep.training.fixed_targets.config import RunConfig
+    from deep.training.fixed_targets.loop import Trained
 
 Item = TypeVar("Item")
 Arrays = dict[str, NDArray[Any]]
@@ -123,7 +123,7 @@ class Context:
 
         Its teacher, if it has one, is trained once for all its students.
         """
-        from deep.training.loop import train
+        from deep.training.fixed_targets.loop import train
 
         key = content_key({"run": run_config})
         if key not in self._trained:

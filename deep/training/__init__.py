@@ -1,1 +1,1 @@
-"""Training: what a run is, the loop, ensembles of small networks, keyed random streams."""
+"""Training: recipes, the loop, checkpoints, exact teacher outputs, keyed random streams."""

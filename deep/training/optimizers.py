@@ -4,14 +4,50 @@ All are elementwise, so that stacked weights step as each network alone would. t
 classes import the compiler when they are made, which takes longer than training a small network.
 """
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
-from deep.training.config import Optimizer
+from theory import checks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Optimizer:
+    """How weights follow the gradient of the mean loss over a batch."""
+
+    name: str = "adam"
+    """``"adam"``, ``"sgd"``, or ``"gd"``: all samples in every step, in a fixed order."""
+    learning_rate: float = 1e-3
+    batch: int = 128
+    """Samples a step; the last batch of an epoch holds what is left. Ignored by ``"gd"``."""
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        checks.choice("optimizer", self.name, ("adam", "sgd", "gd"))
+        checks.positive("learning_rate", checks.scalar("learning_rate", self.learning_rate))
+        checks.integer("batch", self.batch, minimum=1)
+        if not 0 <= checks.scalar("momentum", self.momentum) < 1:
+            msg = f"momentum must be in [0, 1), got {self.momentum}"
+            raise ValueError(msg)
+        checks.flag("nesterov", self.nesterov)
+        checks.nonnegative("weight_decay", checks.scalar("weight_decay", self.weight_decay))
+        if self.nesterov and not self.momentum:
+            msg = "momentum must be > 0 with nesterov, got 0"
+            raise ValueError(msg)
+        if self.name == "adam" and self.momentum:
+            msg = f"momentum must be 0 with adam, got {self.momentum}"
+            raise ValueError(msg)
+
+    def steps_per_epoch(self, samples: int) -> int:
+        """Updates in one pass over ``samples``."""
+        return 1 if self.name == "gd" else math.ceil(samples / self.batch)
 
 
 class Stepper:

@@ -29,9 +29,9 @@ from theory.labels.softmax import log_softmax
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from deep.training.config import RunConfig, Supervision
-    from deep.training.loop import Trained
-    from deep.training.task import Task
+    from deep.training.fixed_targets.config import RunConfig, Supervision
+    from deep.training.fixed_targets.loop import Trained
+    from deep.training.fixed_targets.task import Task
 
 TOY = "toy"
 """Name of the Gaussian classes, among those of image sets."""
@@ -109,8 +109,8 @@ def measure(case: Case) -> dict[str, NDArray[Any]]:
 
 def _tasks(case: Case) -> tuple[list["Task"], Array]:
     """Arrays of every draw, and the target distribution of every test sample."""
-    from deep.training.config import DataSpec
-    from deep.training.task import make_task
+    from deep.data.spec import DataSpec
+    from deep.training.fixed_targets.task import make_task
 
     if case.data == TOY:
         return _toy_tasks(case)
@@ -133,7 +133,7 @@ def _tasks(case: Case) -> tuple[list["Task"], Array]:
 def _toy_tasks(case: Case) -> tuple[list["Task"], Array]:
     """Fresh samples for every draw; the target is the posterior, whose entropy is the noise."""
     from deep.data import flip_labels
-    from deep.training.task import Task
+    from deep.training.fixed_targets.task import Task
 
     means = draw_means(stream("toy means", case.seed), TOY_CLASSES, TOY_DIMENSIONS)
     tests = sample(stream("toy tests", case.seed), case.test_samples, means=means, sigma=TOY_SIGMA)
@@ -149,7 +149,7 @@ def _toy_tasks(case: Case) -> tuple[list["Task"], Array]:
 
 def _teachers(case: Case, tasks: list["Task"]) -> list["Trained"]:
     """Draw by draw."""
-    from deep.training.ensembles import train_together
+    from deep.training.fixed_targets.ensembles import train_together
 
     pairs = [(draw, t) for draw in range(case.draws) for t in range(case.teachers)]
     return train_together(
@@ -163,8 +163,8 @@ def _students(
     case: Case, tasks: list["Task"], teachers: list["Trained"], watch: "_Watch"
 ) -> list["Trained"]:
     """Students of labels, of smoothed labels, then of teachers: by temperature, draw, teacher."""
-    from deep.training.config import Supervision
-    from deep.training.ensembles import train_together
+    from deep.training.fixed_targets.config import Supervision
+    from deep.training.fixed_targets.ensembles import train_together
 
     draws, pairs = range(case.draws), range(case.draws * case.teachers)
     smooth = Supervision(kind="smooth", smoothing=case.smoothing)
@@ -183,7 +183,8 @@ def _students(
 def _run(case: Case, draw: int, supervision: "Supervision", pair: int | None = None) -> "RunConfig":
     """A student: its seed is that of the draw."""
     from deep.models import spec
-    from deep.training.config import Optimizer, RunConfig
+    from deep.training.fixed_targets.config import RunConfig
+    from deep.training.optimizers import Optimizer
 
     teacher = None if pair is None else _teacher_run(case, draw, pair % case.teachers)
     return RunConfig(
@@ -199,7 +200,8 @@ def _run(case: Case, draw: int, supervision: "Supervision", pair: int | None = N
 def _teacher_run(case: Case, draw: int, number: int) -> "RunConfig":
     """A teacher, with a seed of its own."""
     from deep.models import spec
-    from deep.training.config import Optimizer, RunConfig, Supervision
+    from deep.training.fixed_targets.config import RunConfig, Supervision
+    from deep.training.optimizers import Optimizer
 
     smoothed = Supervision(kind="smooth", smoothing=case.teacher_smoothing)
     return RunConfig(

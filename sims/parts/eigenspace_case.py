@@ -28,9 +28,9 @@ from theory.statistics import node_bootstrap_interval
 
 if TYPE_CHECKING:
     from deep.models.network import Network
-    from deep.training.config import RunConfig
-    from deep.training.loop import Recorder, Trained
-    from deep.training.task import Task
+    from deep.training.fixed_targets.config import RunConfig
+    from deep.training.fixed_targets.loop import Recorder, Trained
+    from deep.training.fixed_targets.task import Task
     from theory.ntk.projections import Eigendirections
 
 STUDENTS = ("student", "same_order", "tau1", "labels_tau", "soft", "null")
@@ -92,8 +92,8 @@ def measure(case: Case) -> dict[str, NDArray[Any]]:
 
 
 def _measured(case: Case) -> dict[str, NDArray[Any]]:
-    from deep.training.loop import initial_network
-    from deep.training.task import make_task
+    from deep.training.fixed_targets.loop import initial_network
+    from deep.training.fixed_targets.task import make_task
     from theory.ntk.projections import eigendirections
 
     teacher_run, student_runs = runs_of(case)
@@ -154,8 +154,10 @@ def _measured(case: Case) -> dict[str, NDArray[Any]]:
 
 def runs_of(case: Case) -> "tuple[RunConfig, list[RunConfig]]":
     """The run of the teacher, and those of its students."""
+    from deep.data.spec import DataSpec
     from deep.models import spec
-    from deep.training.config import DataSpec, Optimizer, RunConfig, Supervision
+    from deep.training.fixed_targets.config import RunConfig, Supervision
+    from deep.training.optimizers import Optimizer
 
     if case.model == "mlp":
         model = spec("mlp", width=case.size, depth=case.depth)
@@ -215,7 +217,7 @@ def _trained(
     recorders: "Sequence[Recorder]",
 ) -> "list[Trained]":
     """Train ``runs`` side by side."""
-    from deep.training.ensembles import train_together
+    from deep.training.fixed_targets.ensembles import train_together
 
     # not by a probe: timings must not decide how sums are rounded
     batched = case.model == "random_features" or case.size <= BATCHED_WIDTH

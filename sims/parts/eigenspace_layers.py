@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from deep.models.network import Network
-    from deep.training.task import Task
+    from deep.training.fixed_targets.task import Task
     from theory.ntk.projections import Eigendirections, Projections
 
 FLOW_TIMES = 600

@@ -45,8 +45,8 @@ def updates(case: Case) -> int:
 
 def seconds_of_an_update(case: Case) -> float:
     """The fastest of a few updates of one network on this machine, after a first one."""
-    from deep.training.loop import Run
-    from deep.training.task import make_task
+    from deep.training.fixed_targets.loop import Run
+    from deep.training.fixed_targets.task import make_task
 
     size = min(case.samples, case.batch)
     teacher, _ = runs_of(replace(case, samples=size, test_samples=1, noise=0.0))

@@ -259,7 +259,7 @@ def test_the_data_root_is_the_environment_s(monkeypatch, tmp_path):
 
 
 def test_a_network_is_trained_once_and_its_teacher_once_for_all_students(monkeypatch):
-    import deep.training.loop as loop
+    import deep.training.fixed_targets.loop as loop
 
     trained = []
 

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from deep.data.spec import DataSpec
 from deep.models import spec
-from deep.training import loop
-from deep.training.config import DataSpec, RunConfig, Supervision
+from deep.training.fixed_targets import loop
+from deep.training.fixed_targets.config import RunConfig, Supervision
 from sims.context import Context
 
 TEACHER = RunConfig(

@@ -4,9 +4,11 @@ import os
 from dataclasses import replace
 
 from deep import models
-from deep.training.config import DataSpec, Optimizer, RunConfig
-from deep.training.ensembles import train_together
-from deep.training.loop import train
+from deep.data.spec import DataSpec
+from deep.training.fixed_targets.config import RunConfig
+from deep.training.fixed_targets.ensembles import train_together
+from deep.training.fixed_targets.loop import train
+from deep.training.optimizers import Optimizer
 from sims.experiments.eigenspace import Config, _settings
 from sims.parts.eigenspace_case import measure
 from tests.speed.register import Skip, bench

@@ -4,8 +4,7 @@ import sys
 import pytest
 import torch
 
-from deep.training.config import Optimizer
-from deep.training.optimizers import Stepper
+from deep.training.optimizers import Optimizer, Stepper
 
 CASES = {
     "adam": (Optimizer(weight_decay=0.1), torch.optim.Adam, {"weight_decay": 0.1}),
@@ -39,8 +38,9 @@ def test_the_steps_are_those_of_torchs_classes(ours, theirs, options, dtype):
 def test_training_does_not_import_the_compiler():
     """It takes a second; a small network trains in less."""
     code = (
-        "import sys; from deep import models; from deep.training.loop import train\n"
-        "from deep.training.config import DataSpec, RunConfig\n"
+        "import sys; from deep import models; from deep.training.fixed_targets.loop import train\n"
+        "from deep.data.spec import DataSpec\n"
+        "from deep.training.fixed_targets.config import RunConfig\n"
         "train(RunConfig(model=models.spec('mlp', width=4), data=DataSpec(samples=20)))\n"
         "print(*({'torch._dynamo', 'sklearn'} & {*sys.modules}))"
     )

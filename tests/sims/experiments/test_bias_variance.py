@@ -113,7 +113,7 @@ def test_samples_are_counted_as_theory_counts_them(trained):
 
 
 def test_students_of_a_draw_differ_by_their_targets_only():
-    from deep.training.config import Supervision
+    from deep.training.fixed_targets.config import Supervision
 
     taught = Supervision(kind="teacher", temperature=4.0)
     direct = parts._run(CASE, 1, Supervision())

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from deep.training.loop import initial_network, train
+from deep.training.fixed_targets.loop import initial_network, train
+from deep.training.fixed_targets.task import make_task
 from deep.training.streams import stream
-from deep.training.task import make_task
 from sims.context import Context
 from sims.experiments import eigenspace
 from sims.experiments.eigenspace import Config, run

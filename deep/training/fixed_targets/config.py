@@ -1,46 +1,14 @@
 """What a training run is: everything that its numbers depend on, and nothing else."""
 
-import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from deep import data
-from deep.data.noise import CHOICES
+from deep.data.spec import DataSpec
 from deep.models import ModelSpec
+from deep.training.optimizers import Optimizer
 from theory import checks
 
 Stream = Literal["own", "teacher"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataSpec:
-    """Which images, how many of them, and which noise is on their labels."""
-
-    name: str = "digits"
-    """An image set of `deep.data.names`."""
-    samples: int | None = None
-    """Training samples; None for all."""
-    test_samples: int | None = None
-    """Test samples, the first of the split; None for all."""
-    choice: str = "stratified"
-    """How the training samples are chosen: ``"stratified"``, ``"random"`` or ``"first"``."""
-    noise: float = 0.0
-    """Fraction of the training labels that are flipped."""
-    noise_includes_same: bool = False
-    """Whether a flipped label may be the same class again."""
-    seed: int = 0
-    """Of the choice of samples and of the flips."""
-
-    def __post_init__(self) -> None:
-        checks.choice("name of the image set", self.name, data.names())
-        for name in ("samples", "test_samples"):
-            value = getattr(self, name)
-            if value is not None:
-                checks.integer(name, value, minimum=1)
-        checks.choice("choice", self.choice, CHOICES)
-        checks.fraction("noise", self.noise)
-        checks.flag("noise_includes_same", self.noise_includes_same)
-        checks.integer("seed", self.seed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,40 +44,6 @@ class Supervision:
     def needs_teacher(self) -> bool:
         """Whether the targets depend on a teacher's outputs."""
         return self.kind.startswith("teacher")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Optimizer:
-    """How weights follow the gradient of the mean loss over a batch."""
-
-    name: str = "adam"
-    """``"adam"``, ``"sgd"``, or ``"gd"``: all samples in every step, in a fixed order."""
-    learning_rate: float = 1e-3
-    batch: int = 128
-    """Samples a step; the last batch of an epoch holds what is left. Ignored by ``"gd"``."""
-    momentum: float = 0.0
-    nesterov: bool = False
-    weight_decay: float = 0.0
-
-    def __post_init__(self) -> None:
-        checks.choice("optimizer", self.name, ("adam", "sgd", "gd"))
-        _positive("learning_rate", self.learning_rate)
-        checks.integer("batch", self.batch, minimum=1)
-        if not 0 <= checks.scalar("momentum", self.momentum) < 1:
-            msg = f"momentum must be in [0, 1), got {self.momentum}"
-            raise ValueError(msg)
-        checks.flag("nesterov", self.nesterov)
-        checks.nonnegative("weight_decay", checks.scalar("weight_decay", self.weight_decay))
-        if self.nesterov and not self.momentum:
-            msg = "momentum must be > 0 with nesterov, got 0"
-            raise ValueError(msg)
-        if self.name == "adam" and self.momentum:
-            msg = f"momentum must be 0 with adam, got {self.momentum}"
-            raise ValueError(msg)
-
-    def steps_per_epoch(self, samples: int) -> int:
-        """Updates in one pass over ``samples``."""
-        return 1 if self.name == "gd" else math.ceil(samples / self.batch)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from deep import data
 from deep.data.images import Labels
-from deep.training.config import DataSpec, Supervision
+from deep.data.spec import DataSpec
+from deep.training.fixed_targets.config import Supervision
 from deep.training.streams import stream
 
 Array = NDArray[np.float64]

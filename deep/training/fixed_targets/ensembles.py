@@ -2,7 +2,7 @@
 
 The forward and backward passes are written out in batched products, and one optimizer steps the
 stacked weights. Each member sees its own batches, targets and temperature, and its numbers are
-those of `deep.training.loop.train` up to the rounding of the products.
+those of `deep.training.fixed_targets.loop.train` up to the rounding of the products.
 """
 
 import time
@@ -14,16 +14,16 @@ import torch
 from torch import Tensor
 
 from deep.losses import temperature_factor
-from deep.training.config import RunConfig
-from deep.training.loop import (
+from deep.training.fixed_targets.config import RunConfig
+from deep.training.fixed_targets.loop import (
     Recorder,
     Run,
     Trained,
     batch_rows,
     train,
 )
+from deep.training.fixed_targets.task import Task, make_task
 from deep.training.optimizers import Stepper
-from deep.training.task import Task, make_task
 from theory import checks
 
 PROBE_STEPS = 2
@@ -58,7 +58,7 @@ def train_together(
         ValueError: If the members differ in more than they may, or a loss is not finite.
 
     >>> from deep.models import spec
-    >>> from deep.training.config import DataSpec
+    >>> from deep.data.spec import DataSpec
     >>> configs = [
     ...     RunConfig(model=spec("mlp", width=8), data=DataSpec(samples=32), epochs=2, seed=seed)
     ...     for seed in range(3)

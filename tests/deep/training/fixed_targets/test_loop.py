@@ -5,11 +5,13 @@ import pytest
 import torch
 
 from deep import models
+from deep.data.spec import DataSpec
 from deep.losses import FACTORS, temperature_factor, tempered_cross_entropy
-from deep.training.config import DataSpec, Optimizer, RunConfig, Supervision
-from deep.training.ensembles import train_together
-from deep.training.loop import initial_network, train
-from deep.training.task import make_targets, make_task, softmax
+from deep.training.fixed_targets.config import RunConfig, Supervision
+from deep.training.fixed_targets.ensembles import train_together
+from deep.training.fixed_targets.loop import initial_network, train
+from deep.training.fixed_targets.task import make_targets, make_task, softmax
+from deep.training.optimizers import Optimizer
 
 DATA = DataSpec(samples=40, test_samples=30, noise=0.25)
 SMALL = RunConfig(

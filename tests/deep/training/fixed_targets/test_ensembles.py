@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 
 from deep import models
-from deep.training import ensembles
-from deep.training.config import DataSpec, Optimizer, RunConfig, Supervision
-from deep.training.ensembles import train_together
-from deep.training.loop import train
-from deep.training.task import Task
+from deep.data.spec import DataSpec
+from deep.training.fixed_targets import ensembles
+from deep.training.fixed_targets.config import RunConfig, Supervision
+from deep.training.fixed_targets.ensembles import train_together
+from deep.training.fixed_targets.loop import train
+from deep.training.fixed_targets.task import Task
+from deep.training.optimizers import Optimizer
 
 BASE = RunConfig(
     model=models.spec("mlp", width=8),

@@ -12,10 +12,10 @@ from torch import Tensor
 from deep import models
 from deep.losses import tempered_cross_entropy
 from deep.models.network import Network
-from deep.training.config import RunConfig
+from deep.training.fixed_targets.config import RunConfig
+from deep.training.fixed_targets.task import Array, Task, make_targets, make_task
 from deep.training.optimizers import Stepper
 from deep.training.streams import stream
-from deep.training.task import Array, Task, make_targets, make_task
 
 Recorder = Callable[[int, Mapping[str, Tensor]], None]
 """Called with the number of updates made, 0 before the first, and the trained weights by name."""
@@ -60,7 +60,7 @@ def train(
         ValueError: If the data are not there, the teacher was trained on other samples, or the loss
             is not finite.
 
-    >>> from deep.training.config import DataSpec
+    >>> from deep.data.spec import DataSpec
     >>> config = RunConfig(model=models.spec("mlp", width=8), data=DataSpec(samples=32), epochs=3)
     >>> train(config).train_logits.shape
     (32, 10)
@@ -184,7 +184,7 @@ def initial_network(config: RunConfig, task: Task) -> Network:
 def batch_rows(config: RunConfig, samples: int, epoch: int) -> list[NDArray[np.int64]]:
     """Rows of every batch of an epoch: a shuffle cut into batches, or all rows for ``"gd"``.
 
-    >>> from deep.training.config import Optimizer
+    >>> from deep.training.optimizers import Optimizer
     >>> config = RunConfig(model=models.spec("mlp"), optimizer=Optimizer(batch=4))
     >>> [len(rows) for rows in batch_rows(config, 10, epoch=0)]
     [4, 4, 2]
