@@ -1,12 +1,19 @@
-r"""Tempered losses from logits, one value a sample.
+r"""What the losses of several methods are made of: torch, from logits, one value a sample.
 
 .. math:: \ell(z, q) = -c \sum_k q_k \ln \sigma(z / \tau)_k
+
+Closed forms of all of them, with their gradients, are in `theory.labels.losses`.
 """
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid, softplus
+
+from deep.method import Outputs
 
 FACTORS = ("1", "tau", "tau2", "2tau2")
+VALUES = ("ce", "kl")
+CRITERIA = ("abs", "signed", "tau1")
 
 
 def temperature_factor(name: str, temperature: float) -> float:
@@ -40,3 +47,124 @@ def tempered_cross_entropy(
     """
     scale = temperature_factor(factor, temperature)
     return -scale * (targets * torch.log_softmax(logits / temperature, dim=-1)).sum(-1)
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of the given class, shape (...) of logits (..., classes).
+
+    >>> cross_entropy(torch.zeros(1, 2), torch.tensor([0]))
+    tensor([0.6931])
+    """
+    return -_at(torch.log_softmax(logits, dim=-1), labels)
+
+
+def distillation(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    *,
+    temperature: float,
+    factor: str = "tau2",
+    value: str = "ce",
+) -> Tensor:
+    r"""Tempered distillation, :math:`c \, CE(t_\tau, s_\tau)` or :math:`c \, KL(t_\tau, s_\tau)`.
+
+    Classes that the teacher rules out (logit -inf) count 0.
+
+    >>> z, v = torch.tensor([[1.0, 0.0]]), torch.tensor([[3.0, 0.0]])
+    >>> distillation(z, v, temperature=1.0), distillation(z, z, temperature=1.0, value="kl")
+    (tensor([0.3607]), tensor([0.]))
+    """
+    log_t = torch.log_softmax(teacher_logits / temperature, dim=-1)
+    log_s = torch.log_softmax(student_logits / temperature, dim=-1)
+    t, scale = log_t.exp(), temperature_factor(factor, temperature)
+    if value == "ce":
+        return -scale * (t * log_s).sum(-1)
+    if value != "kl":
+        msg = f"value must be one of {', '.join(map(repr, VALUES))}, got {value!r}"
+        raise ValueError(msg)
+    # 0 log 0 = 0 where the teacher rules a class out
+    gap = torch.where(t > 0, log_t, log_s.detach()) - log_s
+    return scale * (t * gap).sum(-1)
+
+
+def log_odds(logits: Tensor, labels: Tensor) -> Tensor:
+    r""":math:`\varphi_y = z_y - \ln \sum_{k \ne y} e^{z_k} = \ln \frac{p_y}{1 - p_y}`.
+
+    The cross-entropy is softplus(-phi), which keeps its digits where a float32 softmax is 1.
+
+    >>> log_odds(torch.tensor([[3.0, 1.0]]), torch.tensor([0]))
+    tensor([2.])
+    """
+    others = logits.scatter(-1, labels.unsqueeze(-1), -torch.inf)
+    return _at(logits, labels) - torch.logsumexp(others, dim=-1)
+
+
+def log_loss(phi: Tensor) -> Tensor:
+    r""":math:`\ln \mathrm{softplus}(-\varphi)`, finite also where the cross-entropy underflows.
+
+    >>> log_loss(torch.tensor([0.0, 200.0]))
+    tensor([  -0.3665, -200.0000])
+    """
+    # far out the loss is e^-phi to the last digit
+    return torch.where(phi > 30, -phi, softplus(-phi.clamp(max=30)).log())
+
+
+def regularization_mask(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    labels: Tensor,
+    *,
+    temperature: float,
+    criterion: str = "abs",
+) -> Tensor:
+    r"""Which samples are regularization samples [papers/001, section 3.2]; ties are not.
+
+    ``"abs"``, the paper's :math:`|b| > |a|`: the student gives the label more than the teacher at
+    the temperature, or :math:`\tau (t_\tau(y) - s_\tau(y)) > 2 (1 - s_1(y))`; ``"signed"`` is the
+    first of the two alone, ``"tau1"`` the first at temperature 1.
+
+    >>> z, v = torch.tensor([[3.0, 0.0], [1.0, 0.0]]), torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    >>> regularization_mask(z, v, torch.tensor([0, 0]), temperature=4.0)
+    tensor([ True, False])
+    """
+    if criterion not in CRITERIA:
+        msg = f"criterion must be one of {', '.join(map(repr, CRITERIA))}, got {criterion!r}"
+        raise ValueError(msg)
+    tau = 1.0 if criterion == "tau1" else temperature
+    student = log_odds(student_logits.detach() / tau, labels)
+    teacher = log_odds(teacher_logits.detach() / tau, labels)
+    ahead = student > teacher
+    if criterion != "abs":
+        return ahead
+    pull = tau * (teacher.sigmoid() - student.sigmoid())
+    missing = logsigmoid(-log_odds(student_logits.detach(), labels)).exp()  # 1 - s_1(y)
+    return ahead | (pull > 2 * missing)
+
+
+def logits_of(outputs: Outputs | None) -> Tensor:
+    """Logits of a teacher that must be there.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    if outputs is None:
+        msg = "teacher must be given to a method that learns from one, got None"
+        raise ValueError(msg)
+    return outputs.logits
+
+
+def required(name: str, tensor: Tensor | None) -> Tensor:
+    """What the runner must have provided, under its name.
+
+    Raises:
+        ValueError: If it is not there.
+    """
+    if tensor is None:
+        msg = f"{name} must be given to this method, got None"
+        raise ValueError(msg)
+    return tensor
+
+
+def _at(values: Tensor, labels: Tensor) -> Tensor:
+    """The entry of each row at its label."""
+    return values.gather(-1, labels.unsqueeze(-1)).squeeze(-1)

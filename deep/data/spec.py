@@ -9,7 +9,7 @@ from theory import checks
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSpec:
-    """Which images, how many of them, and which noise is on their labels."""
+    """Which images, how many of them, and which labels they are given."""
 
     name: str = "digits"
     """An image set of `deep.data.names`."""
