@@ -29,6 +29,7 @@ Option = bool | int | float | str | None
 TEACHERS = ("final", "best", "average", "table")
 """What of a finished run can teach: the network after the last step, the network of its best
 validation epoch, the moving average of its weights, the filtered table of its own predictions."""
+STOPS = ("best", "last")
 TABLE_STARTS = ("pass", "first", "debias")
 AVERAGE_STARTS = ("copy", "own")
 STATISTICS = ("stored", "batch")
@@ -111,6 +112,8 @@ class Needs:
 
     teacher: str | None = None
     """None, or which part of a finished run teaches: one of `TEACHERS`."""
+    stop: str = "best"
+    """Which filtered table teaches: of the ``"best"`` validation epoch, or the ``"last"``."""
     taught_by: "MethodSpec | None" = None
     """The method that trains the teacher, where it must be a certain one; one-hot labels else."""
     table: FilterTable | None = None
@@ -131,6 +134,7 @@ class Needs:
     def __post_init__(self) -> None:
         if self.teacher is not None:
             checks.choice("teacher", self.teacher, TEACHERS)
+        checks.choice("stop", self.stop, STOPS)
 
 
 @dataclass(frozen=True, slots=True)
