@@ -13,6 +13,7 @@ from deep.method import Outputs
 
 FACTORS = ("1", "tau", "tau2", "2tau2")
 VALUES = ("ce", "kl")
+RAMPS = ("start", "center")
 CRITERIA = ("abs", "signed", "tau1")
 
 
@@ -49,6 +50,40 @@ def tempered_cross_entropy(
     return -scale * (targets * torch.log_softmax(logits / temperature, dim=-1)).sum(-1)
 
 
+def divergence(
+    logits: Tensor, targets: Tensor, *, temperature: float = 1.0, factor: str = "tau2"
+) -> Tensor:
+    r"""Divergence of tempered predictions from targets, :math:`c \, KL(q, s_\tau)`.
+
+    `tempered_cross_entropy` less c times the entropy of the targets, which are constants.
+
+    >>> divergence(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]))
+    tensor([0.6931])
+    """
+    log_s = torch.log_softmax(logits / temperature, dim=-1)
+    targets = targets.detach()
+    # 0 log 0 = 0
+    gap = torch.where(targets > 0, targets.log(), log_s.detach()) - log_s
+    return temperature_factor(factor, temperature) * (targets * gap).sum(-1)
+
+
+def two_level_targets(labels: Tensor, label_mass: Tensor, classes: int) -> Tensor:
+    """Distributions with a given mass on the label and the rest in equal parts on the others.
+
+    Args:
+        labels: int64, shape (..., batch).
+        label_mass: In [0, 1], of a shape that broadcasts against it; targets have its type.
+        classes: At least 2.
+
+    >>> two_level_targets(torch.tensor([0, 2]), torch.tensor([0.8, 0.5]), 3)
+    tensor([[0.8000, 0.1000, 0.1000],
+            [0.2500, 0.2500, 0.5000]])
+    """
+    mass = label_mass.expand(labels.shape).unsqueeze(-1)
+    rest = (1 - mass) / (classes - 1)
+    return rest.expand(*labels.shape, classes).scatter(-1, labels.unsqueeze(-1), mass)
+
+
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy of the given class, shape (...) of logits (..., classes).
 
@@ -68,13 +103,13 @@ def distillation(
 ) -> Tensor:
     r"""Tempered distillation, :math:`c \, CE(t_\tau, s_\tau)` or :math:`c \, KL(t_\tau, s_\tau)`.
 
-    Classes that the teacher rules out (logit -inf) count 0.
+    Classes that the teacher rules out (logit -inf) count 0. The teacher is a constant.
 
     >>> z, v = torch.tensor([[1.0, 0.0]]), torch.tensor([[3.0, 0.0]])
     >>> distillation(z, v, temperature=1.0), distillation(z, z, temperature=1.0, value="kl")
     (tensor([0.3607]), tensor([0.]))
     """
-    log_t = torch.log_softmax(teacher_logits / temperature, dim=-1)
+    log_t = torch.log_softmax(teacher_logits.detach() / temperature, dim=-1)
     log_s = torch.log_softmax(student_logits / temperature, dim=-1)
     t, scale = log_t.exp(), temperature_factor(factor, temperature)
     if value == "ce":
@@ -141,8 +176,34 @@ def regularization_mask(
     return ahead | (pull > 2 * missing)
 
 
+def switched_share(
+    progress: float, *, switch: float, window: float = 0.0, ramp: str = "start"
+) -> float:
+    r"""How much of a switch from one loss to another is done, :math:`clip((t - t_0)/w, 0, 1)`.
+
+    Args:
+        progress: t, share of the training that is done.
+        switch: t_0. With w = 0 the step at t_0 comes after the switch.
+        window: w >= 0, share of the training that the switch takes.
+        ramp: Whether t_0 is its ``"start"`` or its ``"center"``.
+
+    >>> [switched_share(t, switch=0.5, window=0.2) for t in (0.4, 0.5, 0.6, 0.7)]
+    [0.0, 0.0, 0.5, 1.0]
+
+    Raises:
+        ValueError: If ``ramp`` is neither.
+    """
+    if ramp not in RAMPS:
+        msg = f"ramp must be one of {', '.join(map(repr, RAMPS))}, got {ramp!r}"
+        raise ValueError(msg)
+    if not window > 0:
+        return float(progress >= switch)
+    done = (progress - switch) / window + (0.5 if ramp == "center" else 0.0)
+    return min(1.0, max(0.0, done))
+
+
 def logits_of(outputs: Outputs | None) -> Tensor:
-    """Logits of a teacher that must be there.
+    """Logits of a teacher that must be there, as constants.
 
     Raises:
         ValueError: If there is none.
@@ -150,11 +211,11 @@ def logits_of(outputs: Outputs | None) -> Tensor:
     if outputs is None:
         msg = "teacher must be given to a method that learns from one, got None"
         raise ValueError(msg)
-    return outputs.logits
+    return outputs.logits.detach()
 
 
 def required(name: str, tensor: Tensor | None) -> Tensor:
-    """What the runner must have provided, under its name.
+    """What the runner must have provided, under its name, as a constant.
 
     Raises:
         ValueError: If it is not there.
@@ -162,7 +223,7 @@ def required(name: str, tensor: Tensor | None) -> Tensor:
     if tensor is None:
         msg = f"{name} must be given to this method, got None"
         raise ValueError(msg)
-    return tensor
+    return tensor.detach()
 
 
 def _at(values: Tensor, labels: Tensor) -> Tensor:

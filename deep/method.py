@@ -205,8 +205,19 @@ class Method:
 
     @classmethod
     def of(cls, module: ModuleType) -> "Method":
-        """The method that a module of this name defines."""
+        """The method that a module of this name defines.
+
+        Raises:
+            ValueError: If the module lacks something that a method must have.
+        """
+        missing = [name for name in ("Hyper", "needs", "loss") if not hasattr(module, name)]
         title = (module.__doc__ or "").strip().partition("\n")[0].removesuffix(".")
+        if not title:
+            missing.insert(0, "a documentation whose first line is its title")
+        if missing:
+            msg = f"{module.__name__} must have Hyper, needs, loss and a title to be a method, but "
+            msg += f"lacks {', '.join(missing)}"
+            raise ValueError(msg)
         return cls(
             module.__name__.rpartition(".")[2],
             title,
