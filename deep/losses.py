@@ -5,9 +5,11 @@ r"""What the losses of several methods are made of: torch, from logits, one valu
 Closed forms of all of them, with their gradients, are in `theory.labels.losses`.
 """
 
+import math
+
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid, softplus
+from torch.nn.functional import logsigmoid
 
 from deep.method import Outputs
 
@@ -122,6 +124,33 @@ def distillation(
     return scale * (t * gap).sum(-1)
 
 
+def teaching_copies(past_logits: Tensor, student_logits: Tensor, trained: int | None) -> Tensor:
+    """The first ``trained`` of a network's past copies, or all, as constants.
+
+    Args:
+        past_logits: Shape (copies, ..., batch, classes).
+        student_logits: Shape (..., batch, classes).
+        trained: How many; None for all.
+
+    >>> teaching_copies(torch.zeros(3, 5, 2), torch.zeros(5, 2), 1).shape
+    torch.Size([1, 5, 2])
+
+    Raises:
+        ValueError: If the copies' logits have another shape, or there are not so many.
+    """
+    if past_logits.shape[1:] != student_logits.shape:
+        msg = (
+            "past_logits must have shape (copies, ..., batch, classes), one more axis than "
+            f"student_logits, got {tuple(past_logits.shape)} and {tuple(student_logits.shape)}"
+        )
+        raise ValueError(msg)
+    count = len(past_logits) if trained is None else trained
+    if not 0 <= count <= len(past_logits):
+        msg = f"trained must be from 0 to the {len(past_logits)} copies there are, got {count}"
+        raise ValueError(msg)
+    return past_logits[:count].detach()
+
+
 def log_odds(logits: Tensor, labels: Tensor) -> Tensor:
     r""":math:`\varphi_y = z_y - \ln \sum_{k \ne y} e^{z_k} = \ln \frac{p_y}{1 - p_y}`.
 
@@ -140,8 +169,8 @@ def log_loss(phi: Tensor) -> Tensor:
     >>> log_loss(torch.tensor([0.0, 200.0]))
     tensor([  -0.3665, -200.0000])
     """
-    # far out the loss is e^-phi to the last digit
-    return torch.where(phi > 30, -phi, softplus(-phi.clamp(max=30)).log())
+    # far out the loss is e^-phi to the last digit; torch's softplus is cut off at 20
+    return torch.where(phi > 30, -phi, (-logsigmoid(phi.clamp(max=30))).log())
 
 
 def regularization_mask(
@@ -171,9 +200,12 @@ def regularization_mask(
     ahead = student > teacher
     if criterion != "abs":
         return ahead
-    pull = tau * (teacher.sigmoid() - student.sigmoid())
-    missing = logsigmoid(-log_odds(student_logits.detach(), labels)).exp()  # 1 - s_1(y)
-    return ahead | (pull > 2 * missing)
+    # in logarithms, for both sides may be smaller than any float:
+    # t - s = t (1 - s) (1 - e^(student - teacher)), and 2 (1 - s_1(y)) on the other side
+    apart = (-torch.expm1((student - teacher).clamp(max=0.0))).log()
+    pull = math.log(tau) + logsigmoid(teacher) + logsigmoid(-student) + apart
+    missing = math.log(2.0) + logsigmoid(-log_odds(student_logits.detach(), labels))
+    return ahead | (pull > missing)
 
 
 def switched_share(
