@@ -45,7 +45,8 @@ def spec(name: str, *, data: str | None = None, **options: Option) -> MethodSpec
     """The method ``name`` with ``options``, the others as the paper has them for ``data``.
 
     >>> spec("kd", temperature=2).options
-    (('factor', 'tau2'), ('label_weight', 0.1), ('temperature', 2.0), ('value', 'kl'))
+    (('factor', 'tau2'), ('label_weight', 0.1), ('soft_weight', None), ('temperature', 2.0),
+     ('value', 'kl'))
 
     Raises:
         ValueError: If the method or an option is unknown, or a value is not allowed.

@@ -1,6 +1,7 @@
 r"""Knowledge distillation: labels, and the teacher's probabilities at a temperature.
 
-.. math:: \ell = w \, CE(e_y, \sigma(z)) + (1 - w) \, c \, KL(\sigma(v / \tau), \sigma(z / \tau))
+.. math:: \ell = w \, CE(e_y, \sigma(z)) + v \, c \, KL(\sigma(f / \tau), \sigma(z / \tau)),
+          \qquad v = 1 - w
 
 The defaults are the baseline of the CIFAR benchmarks that papers/001 quotes (Tian et al. 2020).
 """
@@ -19,13 +20,16 @@ class Hyper:
     """Defaults: RepDistiller's baseline, whose numbers papers/001 quotes, Tables 1 and 3.
 
     papers/000 eq. 7: ``temperature=1, label_weight=0, factor="1", value="ce"`` (its released code:
-    ``factor="2tau2"``). papers/004 Table 1: ``temperature=4, label_weight=0``.
+    ``factor="2tau2"``). papers/001, text of Table 2: ``label_weight=1, soft_weight=1, value="ce"``.
+    papers/004 Table 1: ``temperature=4, label_weight=0``.
     """
 
     temperature: float = 4.0
     """tau of both networks: 4 on CIFAR, 2 on ImageNet."""
     label_weight: float = 0.1
-    """w; the teacher's part has the rest."""
+    """w."""
+    soft_weight: float | None = None
+    """v of the teacher's part; None: what the labels leave, 1 - w."""
     factor: str = "tau2"
     """c: ``"1"``, ``"tau"``, ``"tau2"`` or ``"2tau2"``."""
     value: str = "kl"
@@ -34,8 +38,14 @@ class Hyper:
     def __post_init__(self) -> None:
         checks.temperature("temperature", self.temperature)
         checks.fraction("label_weight", self.label_weight)
+        if self.soft_weight is not None:
+            checks.nonnegative("soft_weight", checks.scalar("soft_weight", self.soft_weight))
         checks.choice("factor", self.factor, FACTORS)
         checks.choice("value", self.value, VALUES)
+
+
+PAPER = {"imagenet": Hyper(temperature=2.0)}
+"""papers/001, section 4.2 and its code."""
 
 
 def knowledge_distillation(
@@ -45,6 +55,7 @@ def knowledge_distillation(
     *,
     temperature: float = 4.0,
     label_weight: float = 0.1,
+    soft_weight: float | None = None,
     factor: str = "tau2",
     value: str = "kl",
 ) -> Tensor:
@@ -52,22 +63,24 @@ def knowledge_distillation(
 
     Args:
         student_logits: z, shape (..., batch, classes).
-        teacher_logits: v, of the same shape.
+        teacher_logits: f, of the same shape.
         labels: y, int64 of shape (..., batch).
         temperature: tau.
         label_weight: w.
+        soft_weight: v, or None for 1 - w.
         factor: c.
         value: Whether the teacher's part is a divergence or a cross-entropy.
 
     >>> import torch
-    >>> z, v = torch.tensor([[1.0, 0.0]]), torch.tensor([[4.0, 0.0]])
-    >>> knowledge_distillation(z, v, torch.tensor([0]))
+    >>> z, f = torch.tensor([[1.0, 0.0]]), torch.tensor([[4.0, 0.0]])
+    >>> knowledge_distillation(z, f, torch.tensor([0]))
     tensor([0.9093])
     """
     soft = distillation(
         student_logits, teacher_logits, temperature=temperature, factor=factor, value=value
     )
-    return label_weight * cross_entropy(student_logits, labels) + (1 - label_weight) * soft
+    rest = 1 - label_weight if soft_weight is None else soft_weight
+    return label_weight * cross_entropy(student_logits, labels) + rest * soft
 
 
 def needs(hyper: Hyper) -> Needs:  # noqa: ARG001
