@@ -1,11 +1,19 @@
 """Networks, each with named taps: one module a family, found by name.
 
 A family is a module of this package with ``Options`` (a frozen dataclass) and
-``build(options, inputs, classes, rng)``; to add one is to add a file.
+``build(options, inputs, classes, rng)``; to add one is to add a file. Networks of a family that
+have a name of their own stand in its ``NAMED``, a literal dictionary of their options. Names are
+read from the source, so that listing them loads neither the families nor torch.
 """
 
+import ast
+import difflib
+import re
+from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
+from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
@@ -15,17 +23,24 @@ if TYPE_CHECKING:
     from deep.models.network import Network
 
 Option = bool | int | float | str
-_NOT_A_FAMILY = {"network"}
 
 
 def names() -> tuple[str, ...]:
     """Names of the families.
 
     >>> names()
-    ('mlp', 'random_features', 'small_cnn')
+    ('cifar_resnet', 'mlp', 'random_features', 'resnet', 'small_cnn', 'wide_resnet')
     """
-    found = (module.name for module in iter_modules(__path__))
-    return tuple(sorted(name for name in found if name not in _NOT_A_FAMILY))
+    return tuple(_families())
+
+
+def known() -> tuple[str, ...]:
+    """All that `named` takes: the families, then their networks with a name of their own.
+
+    >>> [name for name in known() if name.startswith("wrn_40")]
+    ['wrn_40_1', 'wrn_40_2', 'wrn_40_4']
+    """
+    return (*names(), *_networks())
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +52,37 @@ class ModelSpec:
     """All options of the family by name, defaults filled in."""
 
 
+def named(name: str, **options: Option) -> ModelSpec:
+    """The network or family ``name`` with ``options``.
+
+    ``WRN-40-2`` and ``wrn40-2`` are read as ``wrn_40_2``.
+
+    >>> named("resnet8x4").options
+    (('depth', 8), ('shortcut', 'projection'), ('width', 4))
+    >>> named("resnet20", shortcut="padding") == spec("cifar_resnet", depth=20, shortcut="padding")
+    True
+
+    Raises:
+        ValueError: If there is none of that name (the message has the nearest, and all there are),
+            or an option is unknown, not allowed, or other than the name says.
+    """
+    found = {_plain(each): each for each in known()}.get(_plain(name))
+    if found is None:
+        msg = f"network must be one that exists, got {name!r}; {_hint(name)}{', '.join(known())}"
+        raise ValueError(msg)
+    family, fixed = _networks().get(found, (found, {}))
+    for option, value in fixed.items():
+        if options.get(option, value) != value:
+            msg = (
+                f"{option} of {found} is {value!r}, got {options[option]!r}; "
+                f"for other values ask for the family {family!r}"
+            )
+            raise ValueError(msg)
+    return spec(family, **{**options, **fixed})
+
+
 def spec(name: str, **options: Option) -> ModelSpec:
-    """The network ``name`` with ``options``, the others at their defaults.
+    """The network of family ``name`` with ``options``, the others at their defaults.
 
     >>> spec("random_features", features=64).options
     (('features', 64), ('head', 'zero'), ('scale', 1.0))
@@ -75,6 +119,55 @@ def build(model: ModelSpec, *, inputs: int, classes: int, rng: np.random.Generat
 
 def _family(name: str) -> Any:  # noqa: ANN401 - a module
     if name not in names():
-        msg = f"model must be one of {', '.join(map(repr, names()))}, got {name!r}"
+        network = _networks().get(name)
+        hint = f"; it is a network of the family {network[0]!r}: use named" if network else ""
+        msg = f"model must be one of {', '.join(map(repr, names()))}, got {name!r}{hint}"
         raise ValueError(msg)
     return import_module(f"{__name__}.{name}")
+
+
+@cache
+def _families() -> Mapping[str, Mapping[str, Mapping[str, Option]]]:
+    """Named networks of each family; modules that build no networks are none."""
+    found = {}
+    for module in sorted(iter_modules(__path__), key=lambda module: module.name):
+        source = find_spec(f"{__name__}.{module.name}")
+        read = getattr(source and source.loader, "get_source", None)
+        tree = ast.parse((read and read(f"{__name__}.{module.name}")) or "")
+        if any(isinstance(node, ast.FunctionDef) and node.name == "build" for node in tree.body):
+            found[module.name] = _literal(tree, "NAMED")
+    return found
+
+
+def _literal(tree: ast.Module, name: str) -> Mapping[str, Mapping[str, Option]]:
+    for node in tree.body:
+        if isinstance(node, ast.Assign):
+            targets: list[ast.expr] = node.targets
+        elif isinstance(node, ast.AnnAssign):
+            targets = [node.target]
+        else:
+            continue
+        if any(isinstance(each, ast.Name) and each.id == name for each in targets) and node.value:
+            value: Mapping[str, Mapping[str, Option]] = ast.literal_eval(node.value)
+            return value
+    return {}
+
+
+def _networks() -> dict[str, tuple[str, Mapping[str, Option]]]:
+    """Family and options of each network that has a name of its own."""
+    return {
+        network: (family, options)
+        for family, networks in _families().items()
+        for network, options in networks.items()
+    }
+
+
+def _plain(name: str) -> str:
+    """``name`` without what is often written otherwise: case, hyphens, one before a number."""
+    return re.sub(r"(?<=[a-z])_(?=\d)", "", str(name).lower().replace("-", "_"))
+
+
+def _hint(name: str) -> str:
+    close = difflib.get_close_matches(_plain(name), {_plain(each): each for each in known()}, n=1)
+    spelled = {_plain(each): each for each in known()}
+    return f"did you mean {spelled[close[0]]!r}? known: " if close else "known: "

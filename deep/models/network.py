@@ -1,6 +1,7 @@
 """What every network here offers to loops, ensembles and projections."""
 
 from abc import abstractmethod
+from math import isqrt
 from typing import ClassVar
 
 import numpy as np
@@ -17,6 +18,8 @@ class Network(nn.Module):
 
     taps: ClassVar[tuple[str, ...]] = ("logits",)
     """Names of the representations that `features` returns, in the order of computation."""
+    public_names: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """What public code calls the modules: patterns of theirs, and ours (`deep.models.foreign`)."""
 
     def frozen(self, inputs: Tensor) -> Tensor:
         """The part without trained weights, applied to inputs of shape (n, d)."""
@@ -63,3 +66,40 @@ def dense(
         if bias:
             layer.bias.zero_()
     return layer
+
+
+def image(inputs: int) -> tuple[int, int]:
+    """Side and channels of square images with ``inputs`` numbers.
+
+    >>> image(64), image(3072)
+    ((8, 1), (32, 3))
+
+    Raises:
+        ValueError: If the images are not square with one channel or three.
+    """
+    for colors in (1, 3):
+        side = isqrt(inputs // colors) if inputs > 0 else 0
+        if inputs > 0 and colors * side**2 == inputs:
+            return side, colors
+    msg = (
+        f"inputs must be square images of one channel or three, d = s^2 or 3 s^2, got d = {inputs}"
+    )
+    raise ValueError(msg)
+
+
+def maps(inputs: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """Flattened images (n, d) of ``shape``, height, width and channels, as (n, c, h, w).
+
+    A view: pixels whose channels stand side by side already lie as ``torch.channels_last`` has it.
+
+    Raises:
+        ValueError: If the images have another size.
+    """
+    height, width, colors = shape
+    if inputs.ndim != 2 or inputs.shape[1] != height * width * colors:
+        msg = (
+            f"inputs must have shape (n, {height * width * colors}), images of {height} by {width} "
+            f"by {colors} flattened with the channels last, got {tuple(inputs.shape)}"
+        )
+        raise ValueError(msg)
+    return inputs.reshape(-1, height, width, colors).permute(0, 3, 1, 2)

@@ -6,13 +6,12 @@ the bottom and right), pooling drops what does not fill a window.
 """
 
 from dataclasses import dataclass
-from math import isqrt
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deep.models.network import Network, dense
+from deep.models.network import Network, dense, image
 from theory import checks
 
 EVALUATED = 1024
@@ -95,7 +94,7 @@ def build(options: Options, inputs: int, classes: int, rng: np.random.Generator)
         ValueError: If the images are not square with one channel or three, or pooling leaves
             nothing of them.
     """
-    side, colors = _image(inputs)
+    side, colors = image(inputs)
     left = side // options.pool**options.depth
     if left < 1:
         msg = (
@@ -110,18 +109,6 @@ def build(options: Options, inputs: int, classes: int, rng: np.random.Generator)
     seen = options.channels * left**2
     head = dense(seen, classes, rng, init=options.init, bias=options.bias)
     return SmallCnn((side, side, colors), blocks, head, options.pool)
-
-
-def _image(inputs: int) -> tuple[int, int]:
-    """Side and channels of square images with ``inputs`` numbers."""
-    for colors in (1, 3):
-        side = isqrt(inputs // colors)
-        if colors * side**2 == inputs:
-            return side, colors
-    msg = (
-        f"inputs must be square images of one channel or three, d = s^2 or 3 s^2, got d = {inputs}"
-    )
-    raise ValueError(msg)
 
 
 def _convolution(
