@@ -1,0 +1,107 @@
+r"""The temperature at which a teacher leaves a label its share, solved before a student trains.
+
+.. math:: w + (1 - w) \, \tfrac1n \sum_i \sigma(f_i / T)_{y_i} = m
+
+so that label smoothing, Beta smoothing and distillation are compared at one label mass m
+[papers/002, section 7, with 1 - epsilon for the misprinted epsilon].
+"""
+
+import logging
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from theory import checks
+from theory.labels.smoothing import mean_label_mass, soft_mass, temperature_for_mass
+
+LOG = logging.getLogger(__name__)
+
+
+def check_label_mass(label_mass: float, label_weight: float) -> None:
+    """Raise ValueError unless a teacher's part can leave the label this mass.
+
+    >>> check_label_mass(0.85, 0.6)
+    """
+    if not 0 < checks.scalar("label_mass", label_mass) < 1:
+        msg = f"label_mass must be in (0, 1), got {label_mass}"
+        raise ValueError(msg)
+    if checks.fraction("label_weight", label_weight) >= label_mass:
+        msg = (
+            f"label_mass must exceed label_weight, which the label has in any case, got "
+            f"{label_mass:g} and {label_weight:g}; or give a temperature"
+        )
+        raise ValueError(msg)
+
+
+def matched_temperature(
+    teacher_logits: ArrayLike, labels: ArrayLike, *, label_mass: float, label_weight: float
+) -> float:
+    """T of the equation above, the largest root.
+
+    Where the teacher gives the labels less at every temperature, as one does that has hardly been
+    trained, it is the temperature of the largest mass, and the log says so: the student then
+    trains, on labels softer than those asked for.
+
+    Args:
+        teacher_logits: f of the training samples, (samples, classes).
+        labels: y, (samples,).
+        label_mass: m.
+        label_weight: w.
+
+    Raises:
+        ValueError: For a mass that leaves the teacher's part at most 1/classes on the label (every
+            temperature gives more), or logits and labels that are none.
+
+    >>> T = matched_temperature([[np.log(9.0), 0.0]], [0], label_mass=0.9, label_weight=0.6)
+    >>> print(round(T, 6))  # 9^(1/2) = 3 to 1
+    2.0
+    """
+    check_label_mass(label_mass, label_weight)
+    f = checks.logits("teacher_logits", teacher_logits)
+    own = mean_label_mass(f, labels, 1.0)
+    wanted, chance = float(soft_mass(label_mass, label_weight)), 1.0 / f.shape[-1]
+    if wanted <= chance:
+        msg = (
+            f"label_mass must exceed {label_weight + (1 - label_weight) * chance:.4g}, what a "
+            f"uniform teacher leaves at label_weight {label_weight:g}, got {label_mass:g}; raise "
+            "it, or give a temperature"
+        )
+        raise ValueError(msg)
+    try:
+        return temperature_for_mass(f, labels, wanted)
+    except ValueError:
+        best = _fullest(f, labels)
+    LOG.warning(
+        "no temperature gives the labels a mean mass of %.3g from this teacher, which leaves them "
+        "%.3g as it is; taking the one that leaves most, %.3g at temperature %.3g",
+        *(wanted, own, mean_label_mass(f, labels, best), best),
+    )
+    return best
+
+
+def _fullest(f: checks.Array, labels: ArrayLike) -> float:
+    """The temperature of the largest mean label mass; of several, the highest."""
+    spread = float((f.max(axis=-1) - f.min(axis=-1)).mean())
+    if spread == 0.0:  # uniform at every temperature
+        return 1.0
+    grid = spread * np.geomspace(10.0, 1e-3, 65)
+    mass = [mean_label_mass(f, labels, float(temperature)) for temperature in grid]
+    return float(grid[int(np.argmax(np.asarray(mass).round(9)))])
+
+
+def solved(name: str, value: float | None) -> float:
+    """An option that must have been solved for, under its name.
+
+    Raises:
+        ValueError: If it is still None.
+
+    >>> solved("temperature", 2.0)
+    2.0
+    """
+    if value is None:
+        msg = (
+            f"{name} must be a number by the time of the loss, got None: the method's `fit` solves "
+            "for it, given the teacher's logits on the training set"
+        )
+        raise ValueError(msg)
+    return value
