@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from deep.method import Outputs
+from theory import checks
 
 FACTORS = ("1", "tau", "tau2", "2tau2")
 VALUES = ("ce", "kl")
@@ -206,6 +207,35 @@ def regularization_mask(
     pull = math.log(tau) + logsigmoid(teacher) + logsigmoid(-student) + apart
     missing = math.log(2.0) + logsigmoid(-log_odds(student_logits.detach(), labels))
     return ahead | (pull > missing)
+
+
+def beta_shape(shape: float | None, *, label_mass: float, label_weight: float) -> float:
+    r"""Shape a of label masses drawn from Beta(a, 1): the one given, or that of a mean label mass.
+
+    .. math:: w + (1 - w) \frac{a}{a + 1} = m, \qquad a = \frac{m - w}{1 - m}
+
+    [papers/002, section 7, with 1 - epsilon for the misprinted epsilon].
+
+    Args:
+        shape: a > 0, or None.
+        label_mass: m, of the whole target in the mean; of no effect where a shape is given.
+        label_weight: w of the one-hot part.
+
+    >>> beta_shape(None, label_mass=0.85, label_weight=0.6)
+    1.6667
+
+    Raises:
+        ValueError: For a shape that is not > 0, or if the labels alone have more than that mass.
+    """
+    if shape is not None:
+        return float(checks.positive("shape", checks.scalar("shape", shape)))
+    if not label_weight < label_mass < 1:
+        msg = (
+            "label_weight must be less than label_mass, and label_mass less than 1, where no shape "
+            f"is given, got {label_weight:g} and {label_mass:g}"
+        )
+        raise ValueError(msg)
+    return (label_mass - label_weight) / (1 - label_mass)
 
 
 def switched_share(

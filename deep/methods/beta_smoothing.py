@@ -12,10 +12,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from deep.losses import cross_entropy, log_odds, required, tempered_cross_entropy, two_level_targets
+from deep.losses import (
+    beta_shape,
+    cross_entropy,
+    log_odds,
+    required,
+    tempered_cross_entropy,
+    two_level_targets,
+)
 from deep.method import AVERAGE_STARTS, STATISTICS, Batch, Needs, Outputs, State, WeightAverage
 from theory import checks
-from theory.labels.smoothing import beta_shape_for_mean
 
 RANKINGS = ("max", "true")
 
@@ -55,27 +61,7 @@ class Hyper:
         checks.fraction("decay", self.decay)
         checks.choice("start", self.start, AVERAGE_STARTS)
         checks.choice("statistics", self.statistics, STATISTICS)
-        checks.positive("shape", solved_shape(self))
-
-
-def solved_shape(hyper: Hyper) -> float:
-    """The shape given, or the one of the label mass.
-
-    >>> solved_shape(Hyper()), solved_shape(Hyper(label_weight=0.4)), solved_shape(Hyper(shape=2.0))
-    (1.6667, 3.0, 2.0)
-
-    Raises:
-        ValueError: If the labels alone have more than that mass.
-    """
-    if hyper.shape is not None:
-        return checks.scalar("shape", hyper.shape)
-    if not hyper.label_weight < hyper.label_mass < 1:
-        msg = (
-            "label_weight must be less than label_mass, and label_mass less than 1, where no shape "
-            f"is given, got {hyper.label_weight:g} and {hyper.label_mass:g}"
-        )
-        raise ValueError(msg)
-    return float(beta_shape_for_mean(hyper.label_mass, hyper.label_weight))
+        _shape(self)
 
 
 def ranked_label_masses(draws: Tensor, scores: Tensor, *, shape: float) -> Tensor:
@@ -173,7 +159,11 @@ def loss(
         batch.labels,
         required("draws", batch.draws)[..., 0],
         label_weight=hyper.label_weight,
-        shape=solved_shape(hyper),
+        shape=_shape(hyper),
         rank_by=hyper.rank_by,
     )
     return {"loss": value}
+
+
+def _shape(hyper: Hyper) -> float:
+    return beta_shape(hyper.shape, label_mass=hyper.label_mass, label_weight=hyper.label_weight)

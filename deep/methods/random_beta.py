@@ -11,10 +11,15 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from deep.losses import cross_entropy, required, tempered_cross_entropy, two_level_targets
+from deep.losses import (
+    beta_shape,
+    cross_entropy,
+    required,
+    tempered_cross_entropy,
+    two_level_targets,
+)
 from deep.method import Batch, Needs, Outputs, State
 from theory import checks
-from theory.labels.smoothing import beta_shape_for_mean
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,27 +37,7 @@ class Hyper:
     def __post_init__(self) -> None:
         checks.fraction("label_weight", self.label_weight)
         checks.fraction("label_mass", self.label_mass)
-        checks.positive("shape", solved_shape(self))
-
-
-def solved_shape(hyper: Hyper) -> float:
-    """The shape given, or the one of the label mass.
-
-    >>> solved_shape(Hyper()), solved_shape(Hyper(label_weight=0.4)), solved_shape(Hyper(shape=2.0))
-    (1.6667, 3.0, 2.0)
-
-    Raises:
-        ValueError: If the labels alone have more than that mass.
-    """
-    if hyper.shape is not None:
-        return checks.scalar("shape", hyper.shape)
-    if not hyper.label_weight < hyper.label_mass < 1:
-        msg = (
-            "label_weight must be less than label_mass, and label_mass less than 1, where no shape "
-            f"is given, got {hyper.label_weight:g} and {hyper.label_mass:g}"
-        )
-        raise ValueError(msg)
-    return float(beta_shape_for_mean(hyper.label_mass, hyper.label_weight))
+        _shape(self)
 
 
 def random_beta_smoothing(
@@ -102,6 +87,10 @@ def loss(
         batch.labels,
         required("draws", batch.draws)[..., 0],
         label_weight=hyper.label_weight,
-        shape=solved_shape(hyper),
+        shape=_shape(hyper),
     )
     return {"loss": value}
+
+
+def _shape(hyper: Hyper) -> float:
+    return beta_shape(hyper.shape, label_mass=hyper.label_mass, label_weight=hyper.label_weight)
