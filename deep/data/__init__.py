@@ -1,7 +1,23 @@
-"""Labeled images as arrays: where they come from, subsets of them, and label noise."""
+"""Labeled images: where they come from, subsets of them, label noise, views, and what people say.
+
+Everything here is arrays; `deep.data.prepared` and `deep.data.augment` make tensors of them and are
+imported by their own names, so that torch is only loaded where it is used.
+"""
 
 from deep.data.images import ImageSet
 from deep.data.noise import choose_rows, flip_labels
+from deep.data.normalization import Normalization
 from deep.data.sources import fingerprint, load, load_labels, names
+from deep.data.spec import DataSpec
 
-__all__ = ["ImageSet", "choose_rows", "fingerprint", "flip_labels", "load", "load_labels", "names"]
+__all__ = [
+    "DataSpec",
+    "ImageSet",
+    "Normalization",
+    "choose_rows",
+    "fingerprint",
+    "flip_labels",
+    "load",
+    "load_labels",
+    "names",
+]

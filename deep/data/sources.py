@@ -1,24 +1,26 @@
-"""Image sets by name: digits, which ships with scikit-learn, and MNIST and CIFAR from a folder."""
+"""Image sets by name: what ships with the package, MNIST and CIFAR, and the user's own."""
 
+import difflib
 import hashlib
 import os
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deep.data import parquet
+from deep.data import folders, hub, parquet, synthetic
 from deep.data.images import Bytes, ImageSet, Labels
+from deep.data.source import SPLITS, InMemory, Source, every_fifth
 
-SPLITS = ("train", "test")
 _END = 1 << 16
+_OWN = ("folder", "parquet")
 
 
-@dataclass(frozen=True, slots=True)
-class _Files:
+class _Files(NamedTuple):
     """Where a Hub data set stands under the data root, and what its columns are called."""
 
     folder: str
@@ -36,10 +38,37 @@ _FILES = {
 def names() -> tuple[str, ...]:
     """Names of the image sets.
 
+    Beside them, ``folder:PATH`` and ``parquet:PATH`` are the user's own (`deep.data.folders`).
+
     >>> names()
-    ('digits', 'cifar10', 'cifar100', 'mnist')
+    ('digits', 'cifar10', 'cifar100', 'mnist', 'gaussian', 'synthetic')
     """
-    return ("digits", *sorted(_FILES))
+    return ("digits", *sorted(_FILES), *synthetic.names())
+
+
+def check_name(name: str) -> str:
+    """``name`` if it is one of `names`, or names a place of the user's.
+
+    Raises:
+        ValueError: If it does neither; the message lists what exists, and the nearest.
+
+    >>> check_name("folder:~/pictures")
+    'folder:~/pictures'
+    """
+    kind, separator, path = str(name).partition(":")
+    if name in names() or (separator and kind in _OWN and path):
+        return name
+    if os.path.exists(name):
+        guess = "folder" if os.path.isdir(name) else "parquet"
+        hint = f"; did you mean '{guess}:{name}'?"
+    else:
+        close = difflib.get_close_matches(str(name), names(), n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+    msg = (
+        f"name of the image set must be one of {', '.join(map(repr, names()))}, or 'folder:PATH' "
+        f"or 'parquet:PATH' of your own, got {name!r}{hint}"
+    )
+    raise ValueError(msg)
 
 
 def load(
@@ -52,10 +81,11 @@ def load(
     """Images of one split, all of them or only those of ``rows`` in that order.
 
     Args:
-        name: One of `names`.
+        name: One of `names`, or ``folder:PATH`` or ``parquet:PATH``.
         split: ``"train"`` or ``"test"``.
         root: Folder of the Parquet files in the layout of the Hub: ``mnist/mnist``,
-            ``cifar10/plain_text``, ``cifar100/cifar100``. STILLROOM_DATA if None; digits need none.
+            ``cifar10/plain_text``, ``cifar100/cifar100``. STILLROOM_DATA if None; where that is not
+            set either, the files are fetched from the Hub. Other sets need none.
         rows: Numbers of the images; of a big file only these are decoded.
 
     Raises:
@@ -64,20 +94,8 @@ def load(
     >>> load("digits", split="train", rows=np.array([3, 0])).labels
     array([3, 0])
     """
-    if split not in SPLITS:
-        msg = f"split must be one of {', '.join(map(repr, SPLITS))}, got {split!r}"
-        raise ValueError(msg)
-    if name == "digits":
-        images = _digits(split)
-        return images if rows is None else images.take(np.asarray(rows, dtype=np.int64))
-    files, columns = _find(name, split, root)
-    labels = parquet.read_labels(files, columns.label)
-    pictures = parquet.read_images(files, columns.image, rows)
-    classes = parquet.class_names(files, columns.label)
-    if classes is None:
-        classes = tuple(str(label) for label in range(int(labels.max()) + 1))
-    chosen = labels if rows is None else labels[rows]
-    return ImageSet(pictures, chosen, classes, name=name, split=split)
+    _check_split(split)
+    return source(name, root=root).load(split, rows)
 
 
 def load_labels(name: str, *, split: str, root: Path | str | None = None) -> Labels:
@@ -86,17 +104,16 @@ def load_labels(name: str, *, split: str, root: Path | str | None = None) -> Lab
     >>> load_labels("digits", split="train").shape
     (1442,)
     """
-    if name == "digits":
-        return load(name, split=split).labels
-    files, columns = _find(name, split, root)
-    return parquet.read_labels(files, columns.label)
+    _check_split(split)
+    return source(name, root=root).labels(split)
 
 
 def fingerprint(name: str, *, root: Path | str | None = None) -> str:
-    """What tells the files of an image set from others; empty for digits, always the same.
+    """What tells the files of an image set from others; empty where it is always the same.
 
-    It is a digest of the names and sizes of the files and of the first and last 64 KiB of each: a
-    Parquet file ends with the places and statistics of all that it holds.
+    Of MNIST and CIFAR it is a digest of the names and sizes of the files and of the first and last
+    64 KiB of each: a Parquet file ends with the places and statistics of all that it holds. Of the
+    user's own files it is a digest of all their bytes.
 
     Raises:
         ValueError: If the name is unknown, or the files are not all there.
@@ -104,44 +121,94 @@ def fingerprint(name: str, *, root: Path | str | None = None) -> str:
     >>> fingerprint("digits")
     ''
     """
+    return source(name, root=root).fingerprint()
+
+
+def source(name: str, *, root: Path | str | None = None) -> Source:
+    """The place that the image set ``name`` comes from.
+
+    Raises:
+        ValueError: If the name is unknown, or the files cannot be found.
+    """
+    check_name(name)
     if name == "digits":
-        return ""
-    digest = hashlib.sha256()
-    for path in (path for split in SPLITS for path in _find(name, split, root)[0]):
-        size = path.stat().st_size
-        digest.update(f"{path.name} {size}\n".encode())
-        with path.open("rb") as file:
-            digest.update(file.read(_END))
-            file.seek(max(size - _END, 0))
-            digest.update(file.read(_END))
-    return digest.hexdigest()
+        return _digits()
+    if name in synthetic.names():
+        return synthetic.source(name)
+    if name in _FILES:
+        return _Hub(name, _folder(name, root))
+    kind, _, place = name.partition(":")
+    path = Path(place).expanduser()
+    if kind == "folder":
+        return folders.ImageFolder(name, path)
+    return folders.ParquetFiles(name, path)
 
 
-def _find(name: str, split: str, root: Path | str | None) -> tuple[tuple[Path, ...], _Files]:
-    if name not in _FILES:
-        msg = f"name of the image set must be one of {', '.join(map(repr, names()))}, got {name!r}"
-        raise ValueError(msg)
-    files = _FILES[name]
+def data_root(root: Path | str | None) -> Path | None:
+    """The folder of image sets: ``root``, or STILLROOM_DATA, or None."""
     given = root or os.environ.get("STILLROOM_DATA")
-    if not given:
-        msg = (
-            f"{name} is read from a folder that holds {files.folder}/{split}-00000-of-*.parquet; "
-            "give that folder by --data-root or STILLROOM_DATA (digits need none)"
-        )
+    return Path(given) if given else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Hub:
+    """Parquet files with the names and columns of a data set of the Hub."""
+
+    name: str
+    folder: Path
+    costly: bool = True
+
+    def labels(self, split: str) -> Labels:
+        return parquet.read_labels(parquet.shards(self.folder, split), _FILES[self.name].label)
+
+    def load(self, split: str, rows: NDArray[np.int64] | None) -> ImageSet:
+        files, columns = parquet.shards(self.folder, split), _FILES[self.name]
+        labels = parquet.read_labels(files, columns.label)
+        pictures = parquet.read_images(files, columns.image, rows)
+        classes = parquet.class_names(files, columns.label)
+        if classes is None:
+            classes = tuple(str(label) for label in range(int(labels.max()) + 1))
+        chosen = labels if rows is None else labels[rows]
+        return ImageSet(pictures, chosen, classes, name=self.name, split=split)
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        for path in (path for split in SPLITS for path in parquet.shards(self.folder, split)):
+            size = path.stat().st_size
+            digest.update(f"{path.name} {size}\n".encode())
+            with path.open("rb") as file:
+                digest.update(file.read(_END))
+                file.seek(max(size - _END, 0))
+                digest.update(file.read(_END))
+        return digest.hexdigest()
+
+
+def _folder(name: str, root: Path | str | None) -> Path:
+    """The folder of the Parquet files of ``name``: under the root, or the Hub's cache."""
+    folder = _FILES[name].folder
+    local = data_root(root)
+    if local is not None:
+        return local / folder
+    return hub.download(name, folder.rpartition("/")[2], root_folder=folder)
+
+
+def _check_split(split: str) -> None:
+    if split not in SPLITS:
+        msg = f"split must be one of {', '.join(map(repr, SPLITS))}, got {split!r}"
         raise ValueError(msg)
-    return parquet.shards(Path(given) / files.folder, split), files
 
 
 @cache
-def _digits(split: str) -> ImageSet:
+def _digits() -> InMemory:
     """scikit-learn's 1,797 handwritten digits; of each class every fifth image is for testing."""
     images, labels = _digits_table()
-    place = np.empty_like(labels)
-    for label in range(10):
-        place[labels == label] = np.arange((labels == label).sum())
-    chosen = (place % 5 == 4) == (split == "test")
+    testing = every_fifth(labels)
     classes = tuple(str(label) for label in range(10))
-    return ImageSet(images[chosen], labels[chosen], classes, name="digits", split=split, white=16)
+    train, test = (
+        ImageSet(images[chosen], labels[chosen], classes, name="digits", split=split, white=16)
+        for split, chosen in (("train", ~testing), ("test", testing))
+    )
+    return InMemory(train, test)
 
 
 def _digits_table() -> tuple[Bytes, Labels]:

@@ -2,17 +2,23 @@
 
 from dataclasses import dataclass
 
+from deep.data.human import label_sets
 from deep.data.noise import CHOICES
-from deep.data.sources import names
+from deep.data.sources import check_name
 from theory import checks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSpec:
-    """Which images, how many of them, and which labels they are given."""
+    """Which images, how many of them, and which labels they are given.
+
+    >>> DataSpec(name="cifar10", labels="cifar10n-worse", samples=5_000).noise
+    0.0
+    """
 
     name: str = "digits"
-    """An image set of `deep.data.names`."""
+    """An image set of `deep.data.names`, or the user's own: ``folder:PATH``, ``parquet:PATH``
+    (`deep.data.folders`)."""
     samples: int | None = None
     """Training samples; None for all."""
     test_samples: int | None = None
@@ -25,9 +31,12 @@ class DataSpec:
     """Whether a flipped label may be the same class again."""
     seed: int = 0
     """Of the choice of samples and of the flips."""
+    labels: str = "given"
+    """``"given"``: those of the image set; or a set of human labels of the training images that
+    fits it (`deep.data.human`), such as ``"cifar10n-worse"``."""
 
     def __post_init__(self) -> None:
-        checks.choice("name of the image set", self.name, names())
+        check_name(self.name)
         for name in ("samples", "test_samples"):
             value = getattr(self, name)
             if value is not None:
@@ -36,3 +45,4 @@ class DataSpec:
         checks.fraction("noise", self.noise)
         checks.flag("noise_includes_same", self.noise_includes_same)
         checks.integer("seed", self.seed)
+        checks.choice(f"labels of {self.name}", self.labels, ("given", *label_sets(self.name)))
