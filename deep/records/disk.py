@@ -17,7 +17,9 @@ from pathlib import Path
 __all__ = ["flush_folder", "is_held", "locked", "naming", "write_whole"]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_KEPT = "; nothing that was finished is lost"
 _held: set[int] = set()
+"""Handles of the locks that this process holds."""
 
 
 @contextmanager
@@ -29,8 +31,8 @@ def naming(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
-            text = f"{os.strerror(error.errno or 0)}; nothing that was finished is lost"
+        if error.errno in _FULL and not str(error.strerror).endswith(_KEPT):
+            text = os.strerror(error.errno or 0) + _KEPT
             raise OSError(error.errno, text, str(path)) from error
         if error.filename is None:
             error.filename = str(path)

@@ -90,8 +90,9 @@ class Work:
 
         Args:
             arrays: Arrays by name.
-            record: All else. The config is added as ``config``, where it came from as
-                ``provenance`` unless given. Numbers under ``headline`` are shown in summaries.
+            record: All else. Unless given, the config is added as ``config``, and where the
+                numbers came from as ``provenance``. Those under ``headline``, and ``steps``, are
+                shown in summaries.
             files: Further files, as `Store.put` takes them; those in `folder` are moved.
 
         Raises:
@@ -103,7 +104,7 @@ class Work:
         known = dict(record)
         if "provenance" not in known:
             known["provenance"] = provenance(duration=time.monotonic() - self._started)
-        known["config"] = self._config
+        known.setdefault("config", self._config)
         self.finished = self._store.put(self.key, arrays=arrays, record=known, files=files)
         _remove(self.folder)  # killed before this: the next `working` does it
         return self.finished
@@ -137,7 +138,8 @@ class Runs:
         self.root = Path(out) / "runs"
         self._store = Store(self.root)
 
-    def key(self, config: object) -> str:
+    @staticmethod
+    def key(config: object) -> str:
         """Name of the run of a config: equal configs, equal names."""
         return content_key({"run": config, "version": RUN_VERSION})
 

@@ -101,19 +101,27 @@ class Trajectories:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> Self:
-        """Those that `to_arrays` gave, among any others.
+        """Those that `to_arrays` gave, among any others; ``visited`` may also be booleans.
+
+        Without samples in ``rows``, ``probabilities`` may be missing.
 
         Raises:
-            ValueError: If one is missing; the message names it.
+            ValueError: If another is missing; the message names it.
         """
-        names = [field.name for field in fields(cls)]
-        missing = [_PREFIX + name for name in names if _PREFIX + name not in arrays]
+        held = {
+            field.name: np.asarray(arrays[_PREFIX + field.name])
+            for field in fields(cls)
+            if _PREFIX + field.name in arrays
+        }
+        if "rows" in held and "visited" in held and held["rows"].size == 0:
+            held.setdefault("probabilities", np.empty((len(held["visited"]), 0, 0)))
+        missing = [_PREFIX + field.name for field in fields(cls) if field.name not in held]
         if missing:
             msg = f"arrays must hold the course of training, got none named {', '.join(missing)}"
             raise ValueError(msg)
-        held = {name: np.asarray(arrays[_PREFIX + name]) for name in names}
-        samples = held["prediction"].shape[-1]
-        held["visited"] = np.unpackbits(held["visited"], axis=1, count=samples).astype(bool)
+        if held["visited"].dtype == np.uint8:
+            samples = held["prediction"].shape[-1]
+            held["visited"] = np.unpackbits(held["visited"], axis=1, count=samples).astype(bool)
         return cls(**held)
 
     def to_arrays(self) -> dict[str, Array]:
@@ -183,7 +191,7 @@ def forgetting_events(prediction: ArrayLike, labels: ArrayLike) -> Array:
     """
     right, seen = _right(prediction, labels)
     right = right[_latest(seen), np.arange(right.shape[1])]
-    return np.sum(right[:-1] & ~right[1:], axis=0)
+    return np.asarray(np.sum(right[:-1] & ~right[1:], axis=0))
 
 
 def first_learned(prediction: ArrayLike, labels: ArrayLike) -> Array:
@@ -257,7 +265,8 @@ def _seen(name: str, dtype: type[np.generic], values: ArrayLike, visited: Array)
         msg = f"{name} must have the shape of visited, {visited.shape}, got {array.shape}"
         raise ValueError(msg)
     nothing = -1 if np.issubdtype(dtype, np.integer) else np.nan
-    return np.where(visited, array, nothing).astype(dtype)
+    kept: Array = np.where(visited, array, nothing).astype(dtype)
+    return kept
 
 
 def _integers(name: str, values: ArrayLike) -> Array:

@@ -139,6 +139,104 @@ def test_a_record_that_cannot_be_stored_is_refused_and_the_old_entry_stays(tmp_p
     assert store.get(KEY).record == {"value": 1}
 
 
+def test_an_entry_may_hold_further_files(tmp_path):
+    store = Store(tmp_path / "store")
+    source = tmp_path / "weights"
+    source.write_bytes(bytes(range(256)) * 10_000)  # more than is read at once
+    files = {"weights.bin": source, "note.txt": b"text", "empty": b""}
+    entry = store.put(KEY, arrays={"x": 1}, record={}, files=files)
+    again = store.get(KEY)
+    assert entry.files == again.files
+    assert {name: path.parent for name, path in again.files.items()} == dict.fromkeys(
+        files, store.path(KEY)
+    )
+    assert again.files["weights.bin"].read_bytes() == source.read_bytes()
+    assert again.files["note.txt"].read_bytes() == b"text"
+    source.write_bytes(b"changed afterwards")
+    assert store.get(KEY) is not None
+    put(store)  # in place of it, without files
+    assert store.get(KEY).files == {}
+    assert not again.files["note.txt"].exists()
+
+
+def test_what_is_made_may_hold_files(tmp_path):
+    store = Store(tmp_path)
+    made = store.get_or_make(KEY, lambda: ({}, {"n": 1}, {"a": b"1"}))
+    assert made.files["a"].read_bytes() == store.get(KEY).files["a"].read_bytes() == b"1"
+    with pytest.raises(ValueError, match="file 'a' must be bytes"):
+        store.get_or_make(OTHER, lambda: ({}, {}, {"a": "1"}))
+    assert store.get_or_make(OTHER, lambda: ({}, {})).files == {}
+
+
+def test_a_file_under_the_root_is_linked_not_copied(tmp_path):
+    store = Store(tmp_path / "store")
+    inside, outside = tmp_path / "store" / "inside", tmp_path / "outside"
+    inside.parent.mkdir()
+    for path in (inside, outside):
+        path.write_bytes(b"weights")
+    (tmp_path / "store" / "pointer").symlink_to(outside)
+    files = {"in": inside, "out": outside, "link": tmp_path / "store" / "pointer"}
+    entry = store.put(KEY, arrays={}, record={}, files=files)
+    assert entry.files["in"].samefile(inside)
+    assert not entry.files["out"].samefile(outside)
+    assert not entry.files["link"].is_symlink()
+    inside.unlink()
+    assert store.get(KEY).files["in"].read_bytes() == b"weights"
+
+
+def test_a_file_system_without_links_gets_copies(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(95, "Operation not supported")
+
+    store = Store(tmp_path)
+    source = tmp_path / "inside"
+    source.write_bytes(b"weights")
+    monkeypatch.setattr(os, "link", refuse)
+    store.put(KEY, arrays={}, record={}, files={"in": source})
+    assert store.get(KEY).files["in"].read_bytes() == b"weights"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("arrays.npz", b"", "name of a file must be letters"),
+        ("manifest.json", b"", "name of a file must be letters"),
+        ("a/b", b"", "name of a file must be letters"),
+        ("..", b"", "name of a file must be letters"),
+        (".hidden", b"", "name of a file must be letters"),
+        ("", b"", "name of a file must be letters"),
+        (3, b"", "name of a file must be letters"),
+        ("a", "text", "must be bytes or the path of a file, got str"),
+        ("a", Path("/nowhere/at/all"), "got /nowhere/at/all, which is no file"),
+        ("a", Path("/"), "got /, which is no file"),
+    ],
+)
+def test_refuses_files_that_cannot_be_stored(tmp_path, name, content, what):
+    with pytest.raises(ValueError, match=what):
+        Store(tmp_path).put(KEY, arrays={}, record={}, files={name: content})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["../../outside", "/etc/passwd", "sub/file"])
+def test_a_manifest_that_points_elsewhere_is_damage(tmp_path, name):
+    store = Store(tmp_path)
+    put(store)
+    path = tmp_path / KEY / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["sha256"][name] = "0" * 64
+    path.write_text(json.dumps(manifest))
+    with pytest.warns(Corrupt, match="another entry"):
+        assert store.get(KEY) is None
+
+
+def test_an_entry_without_files_is_written_as_before(tmp_path):
+    put(Store(tmp_path))
+    manifest = json.loads((tmp_path / KEY / "manifest.json").read_text())
+    assert manifest.keys() == {"schema", "key", "sha256"}
+    assert manifest["sha256"].keys() == {"arrays.npz", "record.json"}
+    assert manifest["schema"] == 1
+
+
 # What can happen to an entry on disk: (file, how)
 def flipped(path):
     content = bytearray(path.read_bytes())
@@ -165,7 +263,7 @@ def folder_instead(path):
 
 DAMAGE = [
     (name, harm)
-    for name in ("arrays.npz", "record.json", "manifest.json")
+    for name in ("arrays.npz", "record.json", "manifest.json", "further.bin")
     for harm in (flipped, truncated, emptied, listed, Path.unlink, folder_instead)
 ]
 
@@ -173,7 +271,7 @@ DAMAGE = [
 @pytest.mark.parametrize(("name", "harm"), DAMAGE)
 def test_a_damaged_entry_is_set_aside_and_made_again(tmp_path, name, harm):
     store = Store(tmp_path)
-    put(store)
+    store.put(KEY, arrays={"x": np.ones(3)}, record={}, files={"further.bin": bytes(1000)})
     harm(tmp_path / KEY / name)
     with pytest.warns(Corrupt, match=f"{KEY} is damaged: .* moved to .*set-aside"):
         assert store.get(KEY) is None
