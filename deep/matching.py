@@ -39,8 +39,9 @@ def matched_temperature(
     """T of the equation above, the largest root.
 
     Where the teacher gives the labels less at every temperature, as one does that has hardly been
-    trained, it is the temperature of the largest mass, and the log says so: the student then
-    trains, on labels softer than those asked for.
+    trained or is wrong too often, it is the temperature, 1 or above, that leaves them most (the
+    highest that does, to 3 digits), and the log says so: a lower one would make it surer of its
+    errors. The student then trains with more of its labels smoothed away than was asked for.
 
     Args:
         teacher_logits: f of the training samples, (samples, classes).
@@ -73,20 +74,18 @@ def matched_temperature(
         best = _fullest(f, labels)
     LOG.warning(
         "no temperature gives the labels a mean mass of %.3g from this teacher, which leaves them "
-        "%.3g as it is; taking the one that leaves most, %.3g at temperature %.3g",
-        *(wanted, own, mean_label_mass(f, labels, best), best),
+        "%.3g as it is; it teaches at temperature %.3g, which leaves %.3g",
+        *(wanted, own, best, mean_label_mass(f, labels, best)),
     )
     return best
 
 
 def _fullest(f: checks.Array, labels: ArrayLike) -> float:
-    """The temperature of the largest mean label mass; of several, the highest."""
+    """The temperature of at least 1 with the largest mean label mass; of several, the highest."""
     spread = float((f.max(axis=-1) - f.min(axis=-1)).mean())
-    if spread == 0.0:  # uniform at every temperature
-        return 1.0
-    grid = spread * np.geomspace(10.0, 1e-3, 65)
+    grid = np.geomspace(max(10.0 * spread, 1.0), 1.0, 65)
     mass = [mean_label_mass(f, labels, float(temperature)) for temperature in grid]
-    return float(grid[int(np.argmax(np.asarray(mass).round(9)))])
+    return float(grid[int(np.argmax(np.asarray(mass).round(3)))])
 
 
 def solved(name: str, value: float | None) -> float:
