@@ -168,6 +168,6 @@ def _plain(name: str) -> str:
 
 
 def _hint(name: str) -> str:
-    close = difflib.get_close_matches(_plain(name), {_plain(each): each for each in known()}, n=1)
     spelled = {_plain(each): each for each in known()}
+    close = difflib.get_close_matches(_plain(name), spelled, n=1)
     return f"did you mean {spelled[close[0]]!r}? known: " if close else "known: "

@@ -64,8 +64,8 @@ class Stem(Convolved):
     """Convolution, normalization, ReLU."""
 
     def forward(self, inputs: Tensor) -> Tensor:  # noqa: D102
-        stem: Tensor = super().forward(inputs)
-        return stem.relu_()
+        maps: Tensor = self.norm(self.convolution(inputs))
+        return maps.relu_()
 
 
 class Padding(nn.Module):

@@ -69,7 +69,7 @@ class Residual(Network):
         """
         if torch.is_grad_enabled() or len(frozen) <= self.part or self._uses_batch():
             return self._logits(frozen)
-        return torch.cat([self._logits(part) for part in frozen.split(self.part)])
+        return torch.cat([self._logits(part) for part in torch.split(frozen, self.part)])
 
     def _logits(self, frozen: Tensor) -> Tensor:
         # not by `features`, which would hold all maps at once
@@ -137,6 +137,6 @@ def _uniform(rng: np.random.Generator, shape: tuple[int, ...], bound: float) -> 
     return (2 * drawn - 1) * np.float32(bound)
 
 
-def _fill(parameter: nn.Parameter, values: np.ndarray) -> None:
+def _fill(parameter: Tensor, values: np.ndarray) -> None:
     with torch.no_grad():
         parameter.copy_(torch.from_numpy(values))

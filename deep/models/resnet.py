@@ -50,9 +50,7 @@ def build(options: Options, inputs: int, classes: int, rng: np.random.Generator)
     network = ResNet(
         (side, side, colors),
         stem=Stem(colors, CHANNELS[0]),
-        groups=groups(
-            CHANNELS, BLOCKS[options.depth], strides=[1, 2, 2, 2], shortcut="projection"
-        ),
+        groups=groups(CHANNELS, BLOCKS[options.depth], strides=[1, 2, 2, 2], shortcut="projection"),
         head=linear(CHANNELS[-1], classes),
         widest=CHANNELS[0],
     )

@@ -17,7 +17,7 @@ def build(spec, seed=0):
     return models.build(spec, inputs=5, classes=3, rng=np.random.default_rng(seed))
 
 
-SIZES = {"small_cnn": 64}
+SIZES = dict.fromkeys(("small_cnn", "cifar_resnet", "resnet", "wide_resnet"), 64)
 """Inputs of a family that takes images; the others take any size."""
 
 
@@ -190,8 +190,10 @@ def test_a_spec_fills_in_the_defaults_and_is_hashable():
 
 
 def test_bad_input():
-    with pytest.raises(ValueError, match=r"model must be one of 'mlp', .*got 'resnet20'"):
-        models.spec("resnet20")
+    with pytest.raises(
+        ValueError, match=r"model must be one of 'cifar_resnet', 'mlp', .*got 'vgg8'"
+    ):
+        models.spec("vgg8")
     with pytest.raises(ValueError, match=r"mlp has the options bias, .*got 'wide'"):
         models.spec("mlp", wide=3)
     with pytest.raises(ValueError, match="option width of mlp must be of type int, got '3'"):
