@@ -85,8 +85,8 @@ def save(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) 
     content = _encoded(tensors, facts)
     folder.mkdir(parents=True, exist_ok=True)
     _clear(folder)
-    numbers = [number for number, _ in _found(folder)]
-    number = 1 + max(numbers, default=0)
+    _prune(folder)  # where it was killed before it came to that
+    number = 1 + max((number for number, _ in _found(folder)), default=0)
     digest = hashlib.sha256(content).hexdigest()
     path = folder / f"checkpoint-{number:08d}-{digest}.safetensors"
     # Its lock tells the remains of a dead process from what a living one writes; with the lock
@@ -99,9 +99,7 @@ def save(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) 
             os.fsync(file.fileno())
         aside.rename(path)
         flush_folder(folder)
-    for _, old in _found(folder)[KEPT:]:
-        with suppress(OSError):
-            old.unlink()
+    _prune(folder)
     return path
 
 
@@ -187,6 +185,13 @@ def _found(folder: Path) -> list[tuple[int, Path]]:
     """Checkpoints by number, the newest first."""
     names = [(match, path) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))]
     return sorted(((int(match[1]), path) for match, path in names), reverse=True)
+
+
+def _prune(folder: Path) -> None:
+    """Remove all but the newest."""
+    for _, path in _found(folder)[KEPT:]:
+        with suppress(OSError):
+            path.unlink()
 
 
 def _clear(folder: Path) -> None:

@@ -40,7 +40,7 @@ def test_an_error_names_a_file_once(tmp_path):
     for number in (28, 5):
         with pytest.raises(OSError, match="inner") as caught, naming(outer), naming(inner):
             raise OSError(number, os.strerror(number))
-        assert str(caught.value).count("tmp") == 1 or "outer" not in str(caught.value)
+        assert "outer" not in str(caught.value)
         assert str(caught.value).count("lost") == (number == 28)
     with pytest.raises(FileNotFoundError, match="absent"), naming(outer):
         (tmp_path / "absent").read_bytes()
@@ -49,11 +49,12 @@ def test_an_error_names_a_file_once(tmp_path):
 def test_nothing_is_written_to_a_device_that_is_full():
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full on this machine")
-    with (
-        pytest.raises(OSError, match="No space left.* nothing that was finished is lost"),
-        naming(Path("/dev/full")),
-        Path("/dev/full").open("wb") as file,
-    ):
+    with pytest.raises(OSError, match="nothing that was finished is lost: '/dev/full'"):
+        overfill(Path("/dev/full"))
+
+
+def overfill(path):
+    with naming(path), path.open("wb") as file:
         file.write(bytes(100))
         file.flush()
 
