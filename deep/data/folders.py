@@ -203,14 +203,21 @@ def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        msg = f"{path} must be an image file that can be read ({error.strerror})"
-        raise ValueError(msg) from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> ValueError:
+    msg = f"{path} must be a file that can be read ({error.strerror})"
+    return ValueError(msg)
 
 
 def _digest(files: Iterator[tuple[str, Path]]) -> str:
     digest = hashlib.sha256()
     for name, path in files:
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
+        try:
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise _unreadable(path, error) from error
         digest.update(f"{name}\0{content}\n".encode())
     return digest.hexdigest()

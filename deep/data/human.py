@@ -169,11 +169,12 @@ def _read(path: Path, wanted: tuple[str, ...]) -> dict[str, NDArray[Any]]:
 def _load(path: Path) -> NDArray[Any] | dict[str, NDArray[Any]]:
     """The array of an npy file, or those of an npz file by name; nothing is unpickled."""
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
+        with path.open("rb") as file:  # numpy leaves a damaged file open that it opened itself
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return loaded
+            with loaded:
+                return {name: loaded[name] for name in loaded.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         msg = f"{path} must be a whole file of NumPy arrays; it is damaged ({error})"
         raise ValueError(msg) from error

@@ -108,7 +108,7 @@ def posterior(name: str, images: Bytes) -> Array:
 
 
 def _log_masses(mean: float, sigma: float) -> Array:
-    """Logarithm of the probability of each level; the first and the last, 0 and 255, hold the tails."""
+    """Logarithm of the probability of each level; 0 and 255 hold the tails."""
     from scipy.special import log_ndtr
 
     edges = (np.arange(1, 256) - 0.5 - mean) / sigma
