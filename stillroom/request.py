@@ -1,4 +1,4 @@
-"""The options of ``stillroom sim``: those of the config and those of every run. Loads tyro."""
+"""Options that are the fields of dataclasses, such as those of ``stillroom sim``. Loads tyro."""
 
 import contextlib
 import io
@@ -15,6 +15,9 @@ import tyro
 from sims import experiments
 from stillroom.errors import UserError
 from stillroom.options import Parser
+
+
+_UNPREFIXED = (tyro.conf.OmitArgPrefixes,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ def of(name: str, arguments: Sequence[str]) -> tuple[Any, Common]:
     title = experiment.title
     stop = "" if title[-1:] in ".?!" else "."
     about = f"{title}{stop} Defaults are those of the size {sized.size}."
-    asked = _parsed(kind, f"sim {name}", about, arguments, default)
+    asked = parsed(kind, f"sim {name}", about, arguments, default, config=_UNPREFIXED)
     return asked.config, asked.run
 
 
@@ -60,7 +63,7 @@ def common(arguments: Sequence[str]) -> Common:
         UserError: If an option is wrong.
     """
     about = "Every experiment in turn."
-    done: Common = _parsed(Common, "sim all", about, arguments, Common())
+    done: Common = parsed(Common, "sim all", about, arguments, Common(), config=_UNPREFIXED)
     return done
 
 
@@ -77,13 +80,29 @@ def _size(name: str, arguments: Sequence[str]) -> Any:  # noqa: ANN401
     return parser.parse_known_args(rest)[0].size
 
 
-def _parsed(
+def parsed(
     kind: Any,  # noqa: ANN401
     command: str,
     about: str,
     arguments: Sequence[str],
     default: object,
+    *,
+    config: tuple[Any, ...] = (),
 ) -> Any:  # noqa: ANN401
+    """``default``, a dataclass of the given kind, with what ``arguments`` put in its fields.
+
+    Args:
+        kind: A dataclass of dataclasses; their documentation is the help, which is printed if
+            asked for.
+        command: What comes after ``stillroom`` on the command line.
+        about: The first lines of the help.
+        arguments: What comes after the command.
+        default: Where the options start from.
+        config: How tyro names the options.
+
+    Raises:
+        UserError: If an option is wrong.
+    """
     said, shown = io.StringIO(), sys.stdout
     if os.environ.get("NO_COLOR"):  # tyro colors whatever is a terminal
         shown = io.StringIO()
@@ -95,7 +114,7 @@ def _parsed(
                 description=about,
                 args=list(arguments),
                 default=default,
-                config=(tyro.conf.OmitArgPrefixes,),
+                config=config,
             )
     except SystemExit as end:
         if not end.code:
@@ -121,8 +140,8 @@ def _one_line(box: str, command: str) -> str:
     sections = re.split(r"^[─-]+$", inner, flags=re.MULTILINE)
     if "╭" not in box and len(sections) > 1:
         del sections[0]
-    said = " ".join(sections[0].split()).removeprefix("Error parsing config: ")
+    said = re.sub(r"^Error parsing \w+: ", "", " ".join(sections[0].split()))
     said = said or "the options cannot be read"
-    close = re.search(r"(?:Perhaps you meant|similar to \S+):\s+(--[\w-]+)", inner)
+    close = re.search(r"(?:Perhaps you meant|similar to \S+):\s+(--[\w.-]+)", inner)
     hint = f"; did you mean {close[1]}?" if close else ""
     return f"{said}{hint}; see `stillroom {command} --help`"

@@ -64,3 +64,29 @@ def listed(rows: list[tuple[str, str]]) -> str:
     return "\n".join(
         wrapped(text, first=f"  {name:<{column - 2}}", rest=" " * column) for name, text in rows
     )
+
+
+def fitted(
+    columns: "Sequence[str]", rows: "Sequence[Sequence[str]]", *, least: "Sequence[str]" = ()
+) -> str:
+    """A table as text; where it is wider than the terminal, without columns of ``least``.
+
+    Written to a file or a pipe, it has them all.
+    """
+    from figures.report.tables import Table
+
+    kept, dropped = list(columns), []
+    limit = shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() else None
+
+    def text() -> str:
+        places = [list(columns).index(name) for name in kept]
+        return Table.of(kept, [[row[place] for place in places] for row in rows]).text()
+
+    for name in least:
+        if limit is None or max(map(len, text().splitlines())) <= limit:
+            break
+        if name in kept:
+            kept.remove(name)
+            dropped.append(name)
+    note = f"\n(too narrow for {', '.join(dropped)}; --format csv has all)" if dropped else ""
+    return f"{text()}{note}"

@@ -1,0 +1,150 @@
+"""How far the runs are: a live line on a terminal, plain lines elsewhere."""
+
+import math
+import sys
+import time
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from rich.progress import Progress, TaskID
+
+    from deep.training.config import RunConfig
+    from deep.training.watching import Moment
+
+LINES_EVERY = 10.0
+"""Seconds between two lines where standard error is no terminal."""
+
+
+def told(moment: "Moment") -> str:
+    """A moment in words."""
+    parts = [f"epoch {moment.epoch}/{moment.epochs}"]
+    loss, test = moment.numbers.get("train_loss"), moment.numbers.get("test_accuracy")
+    if loss is not None:
+        parts.append(f"loss {loss:.3f}")
+    if test is not None:
+        parts.append(f"test {100 * test:.1f} %")
+    if not moment.done and not math.isnan(moment.seconds_left):
+        parts.append(f"{duration(moment.seconds_left)} left")
+    return ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them.
+
+    >>> duration(42.4), duration(150), duration(7500), duration(200_000)
+    ('42 s', '2:30 min', '2:05 h', '2 d 7 h')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60}:{whole % 60:02d} min"
+    minutes = whole // 60
+    if minutes < 48 * 60:
+        return f"{minutes // 60}:{minutes % 60:02d} h"
+    return f"{minutes // 1440} d {minutes % 1440 // 60} h"
+
+
+def role(config: "RunConfig") -> str:
+    """Teacher or student, and of which seed."""
+    kind = "student" if config.stream == "student" else config.stream
+    return f"{kind}, seed {config.seed}"
+
+
+class Display(AbstractContextManager["Display"]):
+    """Shows moments, and sentences between them. To be entered."""
+
+    def show(self, moment: "Moment") -> None:
+        """Show how far a run is."""
+
+    def say(self, text: str) -> None:
+        """Show a sentence."""
+
+    def __exit__(
+        self,
+        kind: "type[BaseException] | None",
+        error: BaseException | None,
+        trace: "TracebackType | None",
+    ) -> None:
+        """Leave what was shown last."""
+
+
+class Lines(Display):
+    """Lines: one when a run lasts, and one when it is done."""
+
+    def __init__(
+        self,
+        stream: TextIO | None = None,
+        *,
+        every: float = LINES_EVERY,
+        clock: "Callable[[], float]" = time.monotonic,
+    ) -> None:
+        self._stream, self._every, self._clock = stream, every, clock
+        self._last = clock()
+
+    def say(self, text: str) -> None:
+        """Write a line."""
+        print(text, file=self._stream or sys.stderr, flush=True)
+
+    def show(self, moment: "Moment") -> None:
+        """Write a line if it is time."""
+        now = self._clock()
+        if moment.done or now - self._last >= self._every:
+            self._last = now
+            self.say(
+                f"{role(moment.configs[0])}: step {moment.step}/{moment.steps}, {told(moment)}"
+            )
+
+
+class Live(Display):
+    """One live line for each run; it stays when the run is done."""
+
+    def __init__(self) -> None:
+        self._progress: Progress = _progress()
+        self._rows: dict[int, TaskID] = {}
+
+    def __enter__(self) -> "Live":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop, and give the cursor back."""
+        self._progress.stop()
+
+    def say(self, text: str) -> None:
+        """Write a line above the live ones."""
+        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def show(self, moment: "Moment") -> None:
+        """Move the line of this run."""
+        run = id(moment.configs)
+        if run not in self._rows:
+            self._rows[run] = self._progress.add_task(
+                role(moment.configs[0]), total=moment.steps, told=""
+            )
+        self._progress.update(self._rows[run], completed=moment.step, told=told(moment))
+
+
+def shown() -> Display:
+    """Live lines where standard error is a terminal, else plain ones."""
+    return Live() if sys.stderr.isatty() else Lines()
+
+
+def _progress() -> "Progress":
+    from rich import progress
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    bar = [progress.BarColumn(bar_width=16)] if console.width >= 100 else []
+    return progress.Progress(
+        progress.TextColumn("{task.description}", markup=False),
+        *bar,
+        progress.MofNCompleteColumn(),
+        progress.TextColumn("{task.fields[told]}", markup=False),
+        console=console,
+        refresh_per_second=4,
+    )

@@ -1,0 +1,251 @@
+"""``stillroom bench run``: everything is checked, then trained, then said."""
+
+import shutil
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from deep.data.normalization import normalization
+from deep.data.prepared import Prepared
+from deep.records.encoding import plain
+from deep.training.config import ImportedTeacher, RunConfig
+from deep.training.finished import Finished
+from deep.training.plan import Plan
+from deep.training.runner import Runner, imported_key, require_precision
+from deep.training.trainer import Trainer, initial_network
+from deep.training.watching import Progress, TensorBoard, each
+from stillroom import options
+from stillroom.benching import asked as options_of
+from stillroom.benching import defaults, display, labels, outcome
+from stillroom.errors import UserError
+
+SPARE = 16 << 20
+"""Bytes that must be left on the disk beside what the runs need."""
+
+
+def run(name: str, arguments: Sequence[str]) -> int:
+    """Train the runs that are asked for, or fetch them, and say what they came to.
+
+    Raises:
+        ValueError: If something that is asked for is not there; before any training.
+        UserError: The same.
+    """
+    asked = options_of.parsed(name, arguments)
+    machine = asked.machine
+    options.use_data_root(machine.data_root)
+    configs = options_of.configs(asked)
+    if machine.checkpoint_seconds <= 0:
+        msg = f"--checkpoint-seconds must be greater than 0, got {machine.checkpoint_seconds:g}"
+        raise UserError(msg)
+    runner = Runner(
+        defaults.out(machine.out),
+        root=machine.data_root,
+        device=machine.device,
+        view_table=machine.view_table,
+        checkpoint_seconds=machine.checkpoint_seconds,
+    )
+    board = _board(runner) if machine.tensorboard else None
+    for config in configs:
+        require_precision(config, machine.device)
+    runner.key(configs[0])  # the files must be there before a folder is made
+    out = options.out_folder(machine.out)
+    check(runner, configs, out)
+    with display.shown() as shown:
+        for line in _heading(runner, configs, asked):
+            shown.say(line)
+        done = _trained(runner, configs, shown, board)
+    print(outcome.table(done))
+    print(outcome.where(done, out))
+    return 0
+
+
+def check(runner: Runner, configs: Sequence[RunConfig], out: Path) -> None:
+    """Check all that can be checked before training: the samples, the networks, the disk.
+
+    Raises:
+        ValueError: If something does not fit.
+        UserError: If there is too little space on the disk.
+    """
+    needed = SPARE
+    for config in _with_teachers(configs):
+        prepared = runner.prepared(config)
+        _check_fits(config, prepared)
+        if config.needs().posterior and prepared.train.posterior is None:
+            msg = (
+                f"{config.method.name} needs to know the law of the labels: take a synthetic set, "
+                "--noise on clean labels, or --labels cifar10n-mean"
+            )
+            raise UserError(msg)
+        if isinstance(config.teacher, ImportedTeacher):
+            _check_imported(runner, config.teacher, prepared)
+        summary = runner.runs and runner.runs.summary(runner.key(config))
+        if summary is None or summary.status != "finished":
+            needed += _bytes(config, prepared)
+    free = shutil.disk_usage(out).free
+    if free < needed:
+        msg = (
+            f"no space left for the runs: they need about {needed / 1e6:,.0f} MB under {out}, and "
+            f"{free / 1e6:,.0f} MB are free; choose another place by --out"
+        )
+        raise UserError(msg)
+
+
+def _check_fits(config: RunConfig, prepared: Prepared) -> None:
+    """Check that images, network and recipe fit each other."""
+    normalization(config.recipe.normalization).check_channels(prepared.train.images.shape[-1])
+    config.recipe.steps(len(prepared.train), config.scale)
+    initial_network([config], prepared)
+
+
+def _check_imported(runner: Runner, teacher: ImportedTeacher, prepared: Prepared) -> None:
+    entry = runner.runs and runner.runs.get(imported_key(teacher))
+    if entry is None:
+        msg = f"teacher {teacher.weights[:12]} is not imported; see `stillroom bench import --help`"
+        raise UserError(msg)
+    shape, classes = list(prepared.train.images.shape[1:]), prepared.classes
+    record = entry.record
+    if record["images"] != shape or len(record["class_names"]) != classes:
+        msg = (
+            f"teacher must be for images of shape {shape} and {classes} classes; this one was "
+            f"imported for {record['images']} and {len(record['class_names'])}"
+        )
+        raise UserError(msg)
+
+
+def _bytes(config: RunConfig, prepared: Prepared) -> int:
+    """About what a run needs on the disk: two checkpoints, the finished run, the teacher's table.
+
+    A checkpoint has at most four copies of the weights; what an epoch adds to the course of every
+    sample are seven bytes; a teacher's table grows by what is seen.
+    """
+    weights = sum(one.numel() for one in initial_network([config], prepared).parameters())
+    samples = len(prepared.train)
+    plan = Plan([config], samples, _views(config))
+    course = samples * (7 * plan.epochs + 8 * prepared.classes)
+    seen = min(plan.epochs, _views(config).count) if config.teacher is not None else 0
+    return 4 * 4 * 3 * weights + 3 * course + 4 * seen * samples * prepared.classes
+
+
+def _views(config: RunConfig) -> Any:  # noqa: ANN401
+    from deep.data.augment import Views
+
+    return Views(config.recipe.views, config.recipe.pad)
+
+
+def _with_teachers(configs: Sequence[RunConfig]) -> list[RunConfig]:
+    """Each run after its teachers, once."""
+    found: list[RunConfig] = []
+    for config in configs:
+        chain, taught = [config], config.teacher
+        while isinstance(taught, RunConfig):
+            chain.append(taught)
+            taught = taught.teacher
+        found += [one for one in reversed(chain) if one not in found]
+    return found
+
+
+def _heading(
+    runner: Runner, configs: Sequence[RunConfig], asked: options_of.Asked
+) -> Iterator[str]:
+    """What is about to happen."""
+    first = configs[0]
+    held = plain(first)
+    recipe = f"recipe {first.recipe.name}, scale {first.scale:g}"
+    on = f"{labels.data(held['data'])}, {recipe}, {runner.device}"
+    yield f"{labels.method(held['method'])}: {labels.networks(held)} on {on}"
+    if asked.teaching.teacher is not None and first.teacher is None:
+        yield f"{first.method.name} has no teacher; --teacher is not used"
+    for config in _with_teachers(configs):
+        prepared = runner.prepared(config)
+        weights = sum(one.numel() for one in initial_network([config], prepared).parameters())
+        steps = config.recipe.steps(len(prepared.train), config.scale)
+        summary = runner.runs and runner.runs.summary(runner.key(config))
+        state = f"{steps:,} steps of {config.recipe.optimizer.batch} samples"
+        if summary is not None and summary.status == "finished":
+            state = "already finished"
+        name = labels.network(plain(config.model))
+        yield f"{display.role(config)}: {name} ({weights:,} parameters), {state}"
+
+
+def _trained(
+    runner: Runner,
+    configs: Sequence[RunConfig],
+    shown: display.Display,
+    board: TensorBoard | None,
+) -> list[Finished]:
+    stop = _Stop(runner, shown)
+    watches = [Progress(shown.show), *([board] if board else []), stop]
+    runner.watch, runner.say = each(*watches), shown.say
+    try:
+        with stop.on_signals():
+            return [runner.run(config) for config in configs]
+    finally:
+        if board is not None:
+            board.close()
+
+
+def _board(runner: Runner) -> TensorBoard:
+    assert runner.out is not None  # noqa: S101
+    return TensorBoard(
+        runner.out / "tensorboard",
+        lambda config: (
+            f"{config.method.name}-{config.stream.replace(' ', '-')}-seed{config.seed}-"
+            f"{runner.key(config)[:8]}"
+        ),
+    )
+
+
+class _Stop:
+    """Ctrl-C and SIGTERM end a run after the step at hand, with a checkpoint; a second one at once.
+
+    A watch: it is called after every update.
+    """
+
+    def __init__(self, runner: Runner, shown: display.Display) -> None:
+        self._runner, self._shown = runner, shown
+        self._trainer: Trainer | None = None
+        self._end: Any = None
+        self._saving = False
+
+    def __call__(self, trainer: Trainer) -> None:
+        """Stop if it is asked for."""
+        self._trainer = None if trainer.done else trainer
+        if self._end is None:
+            return
+        if not self._saving:  # the runner writes a checkpoint when this returns
+            self._saving, self._runner.checkpoint_steps = True, 1
+            return
+        kept = trainer.updates - 1
+        self._say(f"stopped after {kept} of {trainer.plan.steps} steps")
+        self._end()
+
+    def _say(self, text: str) -> None:
+        self._shown.say(f"{text}; the same command goes on from there")
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Take the signals while the block runs."""
+        before = {}
+
+        def take(number: int, frame: Any) -> None:  # noqa: ANN401
+            usual = before[number]
+            if self._trainer is None or self._end is not None:
+                self._say("stopped")
+                usual(number, frame)
+            self._shown.say("stopping after this step; once more stops at once")
+            self._end = lambda: usual(number, frame)
+
+        try:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                if callable(signal.getsignal(number)):
+                    before[number] = signal.getsignal(number)
+                    signal.signal(number, take)
+        except ValueError:  # not the main thread
+            pass
+        try:
+            yield
+        finally:
+            for number, usual in before.items():
+                signal.signal(number, usual)
