@@ -111,6 +111,12 @@ class RunConfig:
                 "how many"
             )
             raise ValueError(msg)
+        if needs.teacher == "table" and needs.stop == "best" and not teacher.recipe.validation:
+            msg = (
+                f"validation must be > 0 for {self.method.name!r}, which is taught by the table of "
+                "the epoch that was best on held-out samples; hold some out, or choose stop='last'"
+            )
+            raise ValueError(msg)
         if needs.table is not None and teacher.keeps.table != needs.table:
             msg = f"teacher must keep {needs.table}, got {teacher.keeps.table}"
             raise ValueError(msg)

@@ -5,7 +5,7 @@ classes import the compiler when they are made, which takes longer than training
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -68,13 +68,16 @@ class Stepper:
         self._velocity: list[Tensor | None] = [None] * len(self.weights)
 
     @torch.no_grad()
-    def step(self, gradients: Sequence[Tensor]) -> None:
-        """One update along ``gradients``, one for each weight."""
+    def step(self, gradients: Sequence[Tensor], learning_rate: float | None = None) -> None:
+        """One update along ``gradients``, one a weight, at the optimizer's rate or another."""
         optimizer = self.optimizer
+        rate = optimizer.learning_rate if learning_rate is None else learning_rate
+        pairs = zip(gradients, self.weights, strict=True)
+        laid = [_laid_out_like(weight, gradient) for gradient, weight in pairs]
         if optimizer.name == "adam":
             adam(
                 self.weights,
-                list(gradients),
+                laid,
                 self._first,
                 self._second,
                 [],
@@ -83,7 +86,7 @@ class Stepper:
                 amsgrad=False,
                 beta1=0.9,
                 beta2=0.999,
-                lr=optimizer.learning_rate,
+                lr=rate,
                 weight_decay=optimizer.weight_decay,
                 eps=1e-8,
                 maximize=False,
@@ -91,13 +94,40 @@ class Stepper:
         else:
             sgd(
                 self.weights,
-                list(gradients),
+                laid,
                 self._velocity,
                 fused=True,
                 weight_decay=optimizer.weight_decay,
                 momentum=optimizer.momentum,
-                lr=optimizer.learning_rate,
+                lr=rate,
                 dampening=0.0,
                 nesterov=optimizer.nesterov,
                 maximize=False,
             )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The state by name, in the memory that the next step changes."""
+        if self.optimizer.name == "adam":
+            parts = {"first": self._first, "second": self._second, "count": self._counts}
+            return {
+                f"{name}.{i}": one for name, many in parts.items() for i, one in enumerate(many)
+            }
+        return {f"velocity.{i}": one for i, one in enumerate(self._velocity) if one is not None}
+
+    @torch.no_grad()
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go back to a state that `tensors` gave."""
+        if self.optimizer.name == "adam":
+            for name, one in self.tensors().items():
+                one.copy_(tensors[name])
+            return
+        for i, weight in enumerate(self.weights):
+            held = tensors.get(f"velocity.{i}")
+            self._velocity[i] = None if held is None else torch.empty_like(weight).copy_(held)
+
+
+def _laid_out_like(weight: Tensor, gradient: Tensor) -> Tensor:
+    """``gradient`` in the memory layout of ``weight``: the fused kernels pair them as they lie."""
+    if gradient.stride() == weight.stride():
+        return gradient
+    return torch.empty_like(weight).copy_(gradient)

@@ -46,3 +46,18 @@ def test_training_does_not_import_the_compiler():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_gradients_of_another_layout_step_the_same_weights(name):
+    optimizer = Optimizer(name=name, learning_rate=0.1, momentum=0.9 if name == "sgd" else 0.0)
+    values = torch.arange(6.0).reshape(2, 3)
+    gradient = torch.arange(6.0, 0, -1).reshape(2, 3)
+    stepped = []
+    for given in (gradient, gradient.T.contiguous().T):
+        weight = values.clone()
+        stepper = Stepper(optimizer, [weight])
+        for _ in range(3):
+            stepper.step([given])
+        stepped.append(weight)
+    torch.testing.assert_close(*stepped, rtol=0, atol=0)

@@ -1,0 +1,276 @@
+"""What a run leaves behind: weights, outputs, measures, and the course of every sample."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from deep import models
+from deep.data.prepared import Prepared, Split
+from deep.models import ModelSpec
+from deep.models.foreign import weights_digest
+from deep.records.encoding import plain
+from deep.records.store import Entry
+from deep.training.evaluation import measure
+from deep.training.trainer import Trainer
+
+Arrays = dict[str, NDArray[Any]]
+Parts = tuple[Arrays, dict[str, Any], dict[str, bytes]]
+"""Arrays, record and files, as the store takes them."""
+WEIGHTS = {"final": "weights", "best": "best", "average": "average"}
+"""Files of weights, by what of a run teaches."""
+
+
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """A finished run: trained here, or imported with weights from elsewhere."""
+
+    key: str
+    arrays: Arrays
+    """``history/...`` by epoch, ``trajectory/...`` by epoch and sample, ``test_logits``,
+    ``train_logits``, ``validation_logits``, ``best_test_logits``, and labels."""
+    record: dict[str, Any]
+    """``config``, ``measures``, ``provenance``."""
+    files: Mapping[str, bytes | Path] = field(repr=False)
+
+    @classmethod
+    def of(cls, entry: Entry) -> "Finished":
+        """As it stands in the store."""
+        return cls(entry.key, entry.arrays, entry.record, entry.files)
+
+    @property
+    def model(self) -> ModelSpec:
+        """Its network."""
+        held = self.record["config"]["model"]
+        return ModelSpec(held["name"], tuple((name, value) for name, value in held["options"]))
+
+    @property
+    def normalization(self) -> str:
+        """How its inputs are normalized."""
+        return str(self.record["normalization"])
+
+    @property
+    def measures(self) -> dict[str, Any]:
+        """``last``, ``best`` and ``best_test``, each with numbers by split."""
+        return dict(self.record["measures"])
+
+    def state(self, which: str = "final") -> dict[str, Tensor]:
+        """Weights and buffers of ``"final"``, ``"best"`` or ``"average"``.
+
+        Raises:
+            ValueError: If the run kept no such weights.
+        """
+        return self._tensors(f"{WEIGHTS[which]}.safetensors", which)
+
+    def table(self, stop: str = "best") -> Tensor:
+        """The filtered table of the ``"best"`` epoch or the ``"last"``: (samples, classes).
+
+        Raises:
+            ValueError: If the run kept none.
+        """
+        tables = self._tensors("tables.safetensors", "filtered table")
+        if stop not in tables:
+            msg = (
+                f"stop must be one of {', '.join(map(repr, tables))} for a teacher without a "
+                f"validation split, got {stop!r}"
+            )
+            raise ValueError(msg)
+        return tables[stop]
+
+    def network(self, which: str, data: Prepared) -> nn.Module:
+        """The network with the weights of `state`, on the CPU."""
+        size = int(np.prod(data.train.images.shape[1:]))
+        network = models.build(
+            self.model, inputs=size, classes=data.classes, rng=np.random.default_rng(0)
+        )
+        network.load_state_dict(self.state(which))
+        return network
+
+    def digest(self, which: str = "final") -> str:
+        """What tells these weights from others."""
+        return weights_digest(self.state(which))
+
+    def _tensors(self, name: str, what: str) -> dict[str, Tensor]:
+        held = self.files.get(name)
+        if held is None:
+            kept = ", ".join(sorted(self.files))
+            msg = f"run {self.key[:12]} must have kept its {what}; it has {kept}"
+            raise ValueError(msg)
+        content = held if isinstance(held, bytes) else Path(held).read_bytes()
+        return safetensors.torch.load(content)
+
+
+def contents(
+    trainer: Trainer,
+    member: int,
+    *,
+    taught: Mapping[str, Tensor],
+    provenance: Mapping[str, Any],
+) -> Parts:
+    """All that is stored of one member of a finished trainer.
+
+    Args:
+        trainer: After its last step.
+        member: Number of the run among those that trained together.
+        taught: The teacher's logits of plain images by split, where there is a teacher.
+        provenance: Where the numbers come from.
+    """
+    data, config = trainer.data, trainer.configs[member]
+
+    def pick(tensor: Tensor) -> Tensor:
+        return tensor[member] if trainer.members else tensor
+
+    last = {name: pick(value) for name, value in _outputs(trainer).items()}
+    history = {
+        name: value[:, member] if trainer.members else value
+        for name, value in trainer.course.history().items()
+    }
+    _refuse_divergence(config.recipe.optimizer.learning_rate, history, last)
+    arrays = {
+        **{name: _array(value) for name, value in last.items()},
+        **{f"history/{name}": _array(value) for name, value in history.items()},
+        **{
+            f"trajectory/{name}": _array(value[:, member] if trainer.members else value)
+            for name, value in trainer.course.trajectories().items()
+        },
+        "trajectory/rows": _array(trainer.course.rows),
+        **_labels(data),
+    }
+    temperature = getattr(trainer.hyper, "temperature", None) or 1.0
+    measures: dict[str, Any] = {
+        "last": {
+            split: _measured(last[f"{split}_logits"], part, taught.get(split), temperature)
+            for split, part in _splits(data).items()
+            if f"{split}_logits" in last
+        },
+        "best_test": _best_test(history),
+    }
+    files = {"weights.safetensors": _file(_state(trainer, trainer.network, member))}
+    best_epoch = int(pick(trainer.best.epoch)) if data.validation is not None else 0
+    if best_epoch:
+        held = {name: pick(value) for name, value in trainer.best.held.items()}
+        arrays["best_test_logits"] = _array(held["test_logits"])
+        best = _measured(held["test_logits"], data.test, taught.get("test"), temperature)
+        measures["best"] = {"epoch": best_epoch, "test": best}
+        files["best.safetensors"] = _file(_best_state(trainer, member))
+    if trainer.kept_average is not None:
+        files["average.safetensors"] = _file(_state(trainer, trainer.kept_average.network, member))
+    if trainer.table is not None:
+        tables = {"last": pick(trainer.table.read(data.train.labels))}
+        if best_epoch:
+            tables["best"] = pick(trainer.best.held["table"])
+        files["tables.safetensors"] = _file(tables)
+    record = {
+        "config": plain(config),
+        "hyper": plain(trainer.hyper),
+        "normalization": config.recipe.normalization,
+        "steps": trainer.plan.steps,
+        "epochs": trainer.course.epochs,
+        "class_names": list(data.class_names),
+        "trained_with": len(trainer.configs) - 1,
+        "measures": measures,
+        "headline": _headline(measures),
+        "provenance": dict(provenance),
+    }
+    return arrays, record, files
+
+
+def _outputs(trainer: Trainer) -> dict[str, Tensor]:
+    """Logits of plain images after the last step; of training images after a whole epoch."""
+    data = trainer.data
+    found = {"test_logits": trainer.logits(data.test)}
+    if trainer.updates >= trainer.plan.per_epoch:
+        found["train_logits"] = trainer.logits(data.train)
+    if data.validation is not None:
+        found["validation_logits"] = trainer.logits(data.validation)
+    return found
+
+
+def _splits(data: Prepared) -> dict[str, Split]:
+    parts = {"train": data.train, "test": data.test, "validation": data.validation}
+    return {name: split for name, split in parts.items() if split is not None}
+
+
+def _measured(
+    logits: Tensor, split: Split, teacher: Tensor | None, temperature: float
+) -> dict[str, float]:
+    truth = None if split.posterior is None else _array(split.posterior)
+    return measure(
+        _array(logits),
+        _array(split.labels),
+        teacher_logits=None if teacher is None else _array(teacher),
+        true_labels=_array(split.truth),
+        truth=truth,
+        temperature=temperature,
+    )
+
+
+def _headline(measures: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers that lists show."""
+    shown = {"test_accuracy": measures["last"]["test"]["accuracy"]}
+    if "best" in measures:
+        shown["best_validation_test_accuracy"] = measures["best"]["test"]["accuracy"]
+    return {**shown, "best_test_accuracy": measures["best_test"]["accuracy"]}
+
+
+def _best_test(history: Mapping[str, Tensor]) -> dict[str, float]:
+    """The epoch of the highest test accuracy: selected on the test set, for comparison only."""
+    accuracy = history["test_accuracy"]
+    epoch = int(accuracy.argmax())
+    return {"epoch": epoch + 1, "accuracy": float(accuracy[epoch])}
+
+
+def _labels(data: Prepared) -> Arrays:
+    held = _splits(data)
+    return {
+        **{f"{name}_labels": _array(split.labels) for name, split in held.items()},
+        **{f"{name}_truth": _array(split.truth) for name, split in held.items()},
+        "train_rows": data.rows,
+    }
+
+
+def _state(trainer: Trainer, network: nn.Module, member: int) -> dict[str, Tensor]:
+    """Weights and buffers of one member, under the names of the network alone."""
+    if not trainer.members:
+        return dict(network.state_dict())
+    states: list[dict[str, Tensor]] = trainer.network.unstack(network.state_dict())  # type: ignore[operator]
+    return states[member]
+
+
+def _best_state(trainer: Trainer, member: int) -> dict[str, Tensor]:
+    held = {
+        name.removeprefix("network."): value
+        for name, value in trainer.best.held.items()
+        if name.startswith("network.")
+    }
+    if not trainer.members:
+        return held
+    states: list[dict[str, Tensor]] = trainer.network.unstack(held)  # type: ignore[operator]
+    return states[member]
+
+
+def _refuse_divergence(
+    rate: float, history: Mapping[str, Tensor], last: Mapping[str, Tensor]
+) -> None:
+    """Raise ValueError unless losses and last logits are finite."""
+    finite = history["train_loss"].isfinite()
+    if finite.all() and all(logits.isfinite().all() for logits in last.values()):
+        return
+    epoch = int((~finite).float().argmax()) + 1 if not finite.all() else len(finite)
+    msg = f"learning_rate must be small enough to train, with {rate:g} it diverges in epoch {epoch}"
+    raise ValueError(msg)
+
+
+def _file(tensors: Mapping[str, Tensor]) -> bytes:
+    whole = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    return safetensors.torch.save(whole)
+
+
+def _array(tensor: Tensor) -> NDArray[Any]:
+    array: NDArray[Any] = tensor.detach().cpu().numpy()
+    return array

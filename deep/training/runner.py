@@ -1,0 +1,355 @@
+"""Runs, made or fetched: the teacher first, then the student, checkpoints on the way, one entry.
+
+A finished run is never computed again, an interrupted one goes on from its last checkpoint, and of
+several processes that ask for a run one trains it while the others wait.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deep import data, methods
+from deep.data.augment import Viewer, Views, normalize
+from deep.data.normalization import normalization
+from deep.data.prepared import Prepared, prepare
+from deep.records.encoding import content_key
+from deep.records.provenance import provenance
+from deep.records.runs import RUN_VERSION, Runs, Work
+from deep.training import checkpoint, evaluation
+from deep.training.config import ImportedTeacher, RunConfig
+from deep.training.finished import Finished, contents
+from deep.training.teacher_views import ViewTable, table_key
+from deep.training.teaching import NetworkTeacher, RowTeacher, TableTeacher, Teacher
+from deep.training.trainer import Trainer
+
+Watch = Callable[[Trainer], None]
+"""Called after every update: to show progress, or to write it somewhere."""
+CHOSEN = 128
+"""Training samples whose full probabilities are kept in every epoch: the first of the set."""
+LARGEST_TABLE = 16 << 30
+"""Bytes of the largest table of teacher outputs; on disk only what is seen takes space."""
+
+
+class Runner:
+    """Trains, resumes and fetches runs under one root.
+
+    Args:
+        out: Root of what is made at run time; None keeps nothing.
+        root: Folder of image sets; STILLROOM_DATA if None.
+        device: ``"cpu"`` or a CUDA device.
+        view_table: Whether a teacher's outputs are kept for every view; they are the same to
+            rounding if not.
+        checkpoint_seconds: Time between checkpoints.
+        checkpoint_steps: Updates between checkpoints, in place of a time.
+        watch: Called after every update.
+        say: Told in words of what takes time: waiting for another process, resuming.
+    """
+
+    def __init__(
+        self,
+        out: Path | None = None,
+        *,
+        root: Path | str | None = None,
+        device: str = "cpu",
+        view_table: bool = True,
+        checkpoint_seconds: float = 60.0,
+        checkpoint_steps: int | None = None,
+        watch: Watch | None = None,
+        say: Callable[[str], None] | None = None,
+    ) -> None:
+        require_device(device)
+        self.out = None if out is None else Path(out)
+        self.runs = None if self.out is None else Runs(self.out)
+        self.root, self.device, self.view_table = root, device, view_table
+        self.checkpoint_seconds, self.checkpoint_steps = checkpoint_seconds, checkpoint_steps
+        self.watch, self.say = watch or _silent, say or _silent
+        self._data: dict[object, Prepared] = {}
+        self._finished: dict[str, Finished] = {}
+
+    def run(self, config: RunConfig) -> Finished:
+        """The finished run of ``config``, and of its teacher before it.
+
+        Raises:
+            ValueError: If the data, the device or the teacher are not there, or the loss becomes
+                infinite.
+            OSError: If there is no space left; what is finished, and the last checkpoint, stay.
+        """
+        return self.run_together([config])[0]
+
+    def run_together(self, configs: Sequence[RunConfig]) -> list[Finished]:
+        """Finished runs that differ in their seeds only, trained at once on a leading axis.
+
+        Small dense networks gain by it; each run is stored by itself, and equals the run alone up
+        to rounding.
+        """
+        for config in configs:
+            require_precision(config, self.device)
+        keys = [self.key(config) for config in configs]
+        found = {key: done for key in keys if (done := self._fetched(key)) is not None}
+        missing = [
+            (key, config) for key, config in zip(keys, configs, strict=True) if key not in found
+        ]
+        if missing:
+            teacher = self._taught_by(missing[0][1])
+            found |= self._made(missing, teacher)
+        return [found[key] for key in keys]
+
+    def key(self, config: RunConfig) -> str:
+        """Name of a run: the digest of its config and of the files its images come from."""
+        images = data.fingerprint(config.data.name, root=self.root)
+        return _name({"config": config, "images": images})
+
+    def prepared(self, config: RunConfig) -> Prepared:
+        """The samples of a run, read once."""
+        wanted = (config.data, config.recipe.validation)
+        if wanted not in self._data:
+            self._data[wanted] = prepare(
+                config.data,
+                validation=config.recipe.validation,
+                root=self.root,
+                cache=None if self.out is None else self.out / "cache",
+                device=self.device,
+            )
+        return self._data[wanted]
+
+    def _fetched(self, key: str) -> Finished | None:
+        if key in self._finished:
+            return self._finished[key]
+        entry = None if self.runs is None else self.runs.get(key)
+        return None if entry is None else Finished.of(entry)
+
+    def _taught_by(self, config: RunConfig) -> Finished | None:
+        if config.teacher is None:
+            return None
+        if isinstance(config.teacher, RunConfig):
+            return self.run(config.teacher)
+        found = self._fetched(imported_key(config.teacher))
+        if found is None:
+            msg = (
+                f"teacher must be imported under {self.out} before it teaches, "
+                f"got {config.teacher.weights[:12]}; see `stillroom bench import --help`"
+            )
+            raise ValueError(msg)
+        return found
+
+    def _made(
+        self, missing: Sequence[tuple[str, RunConfig]], teacher: Finished | None
+    ) -> dict[str, Finished]:
+        """Train what is missing, each under its lock."""
+        if self.runs is None:
+            return self._trained(missing, teacher, [None] * len(missing))
+        with ExitStack() as stack:
+            works = {
+                key: stack.enter_context(self.runs.working(key, config, say=self.say))
+                for key, config in sorted(missing, key=lambda pair: pair[0])
+            }
+            found = {
+                key: Finished.of(work.finished) for key, work in works.items() if work.finished
+            }
+            left = [pair for pair in missing if pair[0] not in found]
+            if left:
+                found |= self._trained(left, teacher, [works[key] for key, _ in left])
+        return found
+
+    def _trained(
+        self,
+        missing: Sequence[tuple[str, RunConfig]],
+        teacher: Finished | None,
+        works: Sequence[Work | None],
+    ) -> dict[str, Finished]:
+        begin = time.perf_counter()
+        keys, configs = [key for key, _ in missing], [config for _, config in missing]
+        prepared = self.prepared(configs[0])
+        hyper = self._fitted(configs[0], teacher, prepared)
+        trainer = Trainer(
+            configs,
+            prepared,
+            teacher=self._teacher(configs[0], teacher, prepared),
+            device=self.device,
+            hyper=hyper,
+            chosen=torch.arange(min(CHOSEN, len(prepared.train))),
+        )
+        earlier = self._resume(trainer, works[0], keys)
+        self._train(trainer, works, keys, before=earlier)
+        splits = ("train", "test") if trainer.updates >= trainer.plan.per_epoch else ("test",)
+        taught = {
+            split: self._said(configs[0], teacher, prepared, split)
+            for split in splits
+            if teacher is not None
+        }
+        source = provenance(
+            device=device_name(self.device), duration=earlier + time.perf_counter() - begin
+        )
+        done = {}
+        for member, (key, work) in enumerate(zip(keys, works, strict=True)):
+            parts = contents(trainer, member, taught=taught, provenance=source)
+            if work is None:
+                done[key] = self._finished[key] = Finished(key, *parts)
+            else:
+                done[key] = Finished.of(work.finish(*parts))
+        return done
+
+    def _resume(self, trainer: Trainer, work: Work | None, keys: list[str]) -> float:
+        """Go on from the last checkpoint if there is one; the seconds that were spent before."""
+        held = None if work is None else checkpoint.load(work.folder, device=self.device)
+        if held is None or held.facts.get("runs") != keys:
+            return 0.0
+        trainer.load(held.tensors, updates=int(held.facts["updates"]))
+        self.say(f"going on after {trainer.updates} of {trainer.plan.steps} steps")
+        return float(held.facts["seconds"])
+
+    def _train(
+        self, trainer: Trainer, works: Sequence[Work | None], keys: list[str], *, before: float
+    ) -> None:
+        begin = saved = time.perf_counter()
+        folder = None if works[0] is None else works[0].folder
+        while not trainer.done:
+            trainer.step()
+            self.watch(trainer)
+            now = time.perf_counter()
+            if folder is None or not self._due(trainer, now - saved):
+                continue
+            saved, spent = now, before + now - begin
+            facts = {"runs": keys, "updates": trainer.updates, "seconds": spent}
+            checkpoint.save(folder, trainer.tensors(), facts)
+            for work in works:
+                if work is not None:
+                    work.progress(trainer.updates, trainer.plan.steps)
+
+    def _due(self, trainer: Trainer, seconds: float) -> bool:
+        """Whether a checkpoint is to be written now."""
+        if self.checkpoint_steps is not None:
+            return trainer.updates % self.checkpoint_steps == 0
+        return seconds > self.checkpoint_seconds
+
+    def _fitted(self, config: RunConfig, teacher: Finished | None, prepared: Prepared) -> Any:  # noqa: ANN401
+        """The hyper-parameters, those filled in that are solved for on the training set."""
+        method, hyper = methods.get(config.method.name), methods.hyper(config.method)
+        if method.fit is None or teacher is None:
+            return hyper
+        logits = self._said(config, teacher, prepared, "train").double().numpy()
+        return method.fit(hyper, logits, prepared.train.labels.cpu().numpy())
+
+    def _said(self, config: RunConfig, teacher: Finished, prepared: Prepared, split: str) -> Tensor:
+        """What a teacher says of plain images, stored or computed: (samples, classes)."""
+        which = config.needs().teacher or "final"
+        if which == "table":
+            which = "final"
+        stored = {"final": f"{split}_logits", "best": f"best_{split}_logits"}.get(which)
+        if isinstance(config.teacher, RunConfig) and stored in teacher.arrays:
+            return torch.from_numpy(teacher.arrays[stored])
+        part = prepared.train if split == "train" else prepared.test
+        style = normalization(teacher.normalization)
+        network = teacher.network(which, prepared).to(self.device)
+
+        def inputs(rows: Tensor) -> Tensor:
+            images = part.images[rows.to(self.device)]
+            return normalize(images, style, white=prepared.white)
+
+        return evaluation.logits_of(network, inputs, len(part)).cpu()
+
+    def _teacher(
+        self, config: RunConfig, taught_by: Finished | None, prepared: Prepared
+    ) -> Teacher | None:
+        needs = config.needs()
+        if needs.teacher is None:
+            return None
+        if taught_by is None:
+            msg = f"teacher must be given for method {config.method.name!r}, got None"
+            raise ValueError(msg)
+        if needs.teacher == "table":
+            return RowTeacher(taught_by.table(needs.stop).to(self.device))
+        network = taught_by.network(needs.teacher, prepared)
+        asked = NetworkTeacher(
+            network.to(self.device),
+            normalization(taught_by.normalization),
+            statistics=config.teacher_statistics,
+            plain=config.teacher_view == "plain",
+        )
+        views = Views(config.recipe.views, config.recipe.pad)
+        cells = len(prepared.train) * views.count * prepared.classes
+        if config.teacher_statistics == "batch" or not self.view_table:
+            return asked
+        folder = None if self.out is None else self.out / "cache" / "teacher_views"
+        if 4 * cells > LARGEST_TABLE or (folder is None and 4 * cells > LARGEST_TABLE >> 3):
+            return asked
+        key = table_key(
+            weights=taught_by.digest(needs.teacher),
+            normalization=asked.normalization,
+            dtype="float32",
+            tf32=config.precision == "tf32",
+            images=prepared.fingerprint,
+            views=views,
+        )
+        table = ViewTable.open(
+            folder,
+            key=key,
+            samples=len(prepared.train),
+            views=views.count,
+            classes=prepared.classes,
+            device=self.device,
+        )
+        return TableTeacher(
+            asked,
+            table,
+            Viewer(prepared.train.images, views),
+            white=prepared.white,
+        )
+
+
+def imported_key(teacher: ImportedTeacher) -> str:
+    """Name of an imported network in the store."""
+    return _name({"imported": teacher})
+
+
+def _name(content: object) -> str:
+    return content_key({"run": content, "version": RUN_VERSION})
+
+
+def _silent(_: object) -> None:
+    """Show nothing."""
+
+
+def require_device(device: str) -> None:
+    """Check that a device is there.
+
+    Raises:
+        ValueError: If it is not, or is not of a kind that is known.
+    """
+    try:
+        kind = torch.device(device)
+    except RuntimeError as error:
+        msg = f"device must be 'cpu' or 'cuda', perhaps with a number, got {device!r}"
+        raise ValueError(msg) from error
+    if kind.type == "cuda" and not torch.cuda.is_available():
+        msg = f"device {device!r} must be there, and torch finds no GPU; use 'cpu'"
+        raise ValueError(msg)
+    if kind.type == "cuda" and (kind.index or 0) >= torch.cuda.device_count():
+        msg = f"device {device!r} must be one of the {torch.cuda.device_count()} GPUs there are"
+        raise ValueError(msg)
+    if kind.type not in ("cpu", "cuda"):
+        msg = f"device must be 'cpu' or 'cuda', got {device!r}"
+        raise ValueError(msg)
+
+
+def require_precision(config: RunConfig, device: str) -> None:
+    """Check that the device computes in the precision of the run.
+
+    Raises:
+        ValueError: For tf32 or bf16 without a GPU.
+    """
+    if config.precision != "float32" and torch.device(device).type != "cuda":
+        msg = f"precision must be 'float32' on {device!r}, got {config.precision!r}: it needs a GPU"
+        raise ValueError(msg)
+
+
+def device_name(device: str) -> str:
+    """The device, with the name of its card."""
+    if torch.device(device).type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return device
