@@ -466,6 +466,21 @@ def test_renormalized_mask_does_not_see_the_labels_logit(data, shift):
     close(after, before)
 
 
+def test_detached_mask_moves_all_logits_together():
+    """Which is why dense networks run away under it, and the small data sets have another."""
+    data = draw_pair(np.random.default_rng(0), 200, 10, 0.1, "usual")
+    data["v"][np.arange(200), data["y"]] += 10.0
+    drift = {
+        variant: measured("masked_kd", {"variant": variant}, data)[1].sum(-1).mean()
+        for variant in ("detach", "printed", "renormalized")
+    }
+    assert drift["detach"] > 1.0
+    assert abs(drift["printed"]) < 1e-12
+    assert abs(drift["renormalized"]) < 1e-12
+    assert dict(methods.spec("masked_kd", data="digits").options)["variant"] == "renormalized"
+    assert dict(methods.spec("masked_kd", data="cifar100").options)["variant"] == "detach"
+
+
 # --- weighted soft labels -------------------------------------------------------------------
 
 
