@@ -93,6 +93,10 @@ def test_members_and_duplicates_are_computed_once(folder):
     assert torch.equal(table.lookup(index, view, teacher), got)
     assert len(teacher.asked) == 1
 
+    many = torch.arange(20, 36).repeat(5, 1)  # five members with the same sixteen cells
+    assert torch.equal(table.lookup(many, many % VIEWS, teacher), TRUTH[many, many % VIEWS])
+    assert len(teacher.asked[1]) == 16
+
 
 @pytest.mark.parametrize("shape", [(0,), (3, 0)])
 def test_an_empty_batch_asks_nothing(folder, shape):
@@ -429,6 +433,17 @@ def test_a_full_disk_stops_the_storing_alone(tmp_path, monkeypatch):
     assert caught.value.errno == errno.ENOSPC
     fresh = make(tmp_path)
     assert torch.equal(fresh.lookup(index, view, Teacher()), TRUTH[index, view])
+
+
+def test_short_writes_are_continued(tmp_path, monkeypatch):
+    real = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda handle, content, at: real(handle, content[:3], at))
+    with make(tmp_path) as table:
+        table.sweep(Teacher())
+    count, sound, right = everything(make(tmp_path), TRUTH)
+    assert count == SAMPLES * VIEWS
+    assert sound.all()
+    assert right.all()
 
 
 def test_space_is_left_to_others(tmp_path, monkeypatch):
