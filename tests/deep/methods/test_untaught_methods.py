@@ -221,6 +221,19 @@ def test_sure_networks_have_finite_losses_in_single_precision(case):
         assert z.grad.isfinite().all()
 
 
+@pytest.mark.parametrize(
+    "case", [name for name in GOLDEN if name.startswith(("mrkd", "beta", "early", "late"))]
+)
+def test_whoever_teaches_is_a_constant_of_the_plain_functions_too(case):
+    t = tensors(problem(case, "constants"))
+    for key in ("z", "v", "past", "u"):
+        t[key].requires_grad_()
+    GOLDEN[case][0](t["z"], t).sum().backward()
+    assert t["z"].grad.any()
+    for key in ("v", "past"):
+        assert t[key].grad is None or not t[key].grad.any()
+
+
 # ---- what the wrapper makes of the options
 
 
