@@ -25,6 +25,9 @@ from deep.training.teacher_views import (
     table_key,
 )
 
+# children do no more than look up and write; Python 3.12 warns of any fork beside a thread
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+
 SAMPLES, VIEWS, CLASSES = 40, 6, 5
 KEY = "ab12"
 TRUTH = torch.from_numpy(
