@@ -218,12 +218,11 @@ def _constants(
     normalization: Normalization, white: int, area: int, dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor | None, Tensor]:
     """What is subtracted and divided by, on the device: sent there once, not in every step."""
-    with torch.inference_mode(mode=False):
-        if not normalization.mean:
-            return None, torch.tensor([float(white)], dtype=dtype, device=device)
-        scaled = np.array([normalization.mean, normalization.deviation]) * white
-        shift, unit = torch.tensor(np.tile(scaled, area), dtype=dtype, device=device)
-        return shift, unit
+    if not normalization.mean:
+        return None, torch.tensor([float(white)], dtype=dtype, device=device)
+    scaled = np.array([normalization.mean, normalization.deviation]) * white
+    shift, unit = torch.tensor(np.tile(scaled, area), dtype=dtype, device=device)
+    return shift, unit
 
 
 def _words(images: Tensor) -> Tensor:

@@ -65,6 +65,12 @@ def test_a_folder_of_images(tmp_path):
     assert data.load_labels(name, split="test").tolist() == [0, 0, 1, 1, 2, 2]
 
 
+def test_a_class_may_lack_test_images(tmp_path):
+    name = folder(tmp_path)
+    (tmp_path / "test/ant").rename(tmp_path / "elsewhere")
+    assert prepare(DataSpec(name=name)).test.labels.tolist() == [1, 1, 2, 2]
+
+
 def test_other_kinds_of_files(tmp_path):
     for place, (name, mode, value) in enumerate(
         [

@@ -144,6 +144,16 @@ def test_fingerprints_tell_data_apart():
     assert len({base, *others}) == len(others) + 1
 
 
+@pytest.mark.parametrize("change", [{"seed": 1}, {"noise": 0.101}])
+def test_fingerprints_count_given_labels_and_their_law(change):
+    """The same images: other flips with another seed; the same flips, of a law that is another."""
+    spec = DataSpec(samples=40, choice="first", noise=0.1)
+    one, two = prepare(spec), prepare(replace(spec, **change))
+    assert torch.equal(one.train.images, two.train.images)
+    assert torch.equal(one.train.labels, two.train.labels) == ("noise" in change)
+    assert one.fingerprint != two.fingerprint
+
+
 def test_digits_are_ready_at_once_and_load_nothing_heavy():
     code = (
         "import deep.data.prepared, sys, time\n"
