@@ -45,8 +45,8 @@ class Hyper:
 
 
 PAPER = {name: Hyper(variant="renormalized") for name in ("digits", "mnist")}
-"""Not the paper's, which has CIFAR-100: dense networks on small images, where ``"detach"`` runs away
-(mean logits of a digits student pass -1e8 in 30 epochs at any learning rate from .005 to .05)."""
+"""Not the paper's, which has CIFAR-100: dense networks on small images, where ``"detach"`` runs
+away (the logits of a student on digits pass -1e8 in 30 epochs, at learning rates .005 to .05)."""
 
 
 def masked_distillation(

@@ -414,12 +414,12 @@ def test_mixing_ends_at_excluding_and_only(criterion, data):
 def test_mixing_drops_and_adds_with_its_probabilities(name):
     data = draw_pair(np.random.default_rng(1), 4000, 5, 3.0, "usual")
     mask = regularization_samples(data["z"], data["v"], data["y"], 4.0)
-    options = {"excluded": 0.75, "added": 0.5}
+    options = {"excluded": 0.75, "added": 0.3}
     if name == "wsl":
         options |= {"select": "mixed"}
     value, _ = measured(name, options, data)
     heard = value > exact.one_hot(data["z"], data["y"]).value + 1e-12
-    np.testing.assert_array_equal(heard, data["u"] < np.where(mask, 0.25, 0.5))
+    np.testing.assert_array_equal(heard, data["u"] < np.where(mask, 0.25, 0.3))
 
 
 def test_mixed_needs_draws():
