@@ -412,7 +412,7 @@ def test_tensors_come_from_and_go_to_a_device(tmp_path):
 
 
 def test_a_checkpoint_takes_little_time(tmp_path, monkeypatch):
-    # Shapes of ResNet-20 with momentum, 0.55 million numbers: about 3 ms where nothing else runs.
+    # Shapes of ResNet-20 with momentum, 0.55 million numbers: about 15 ms of processor time.
     monkeypatch.setattr(os, "fsync", lambda _: None)
     tensors = {
         f"{part}.{n}": torch.randn(64, 64, 3, 3)[: 4 + 4 * (n % 4)]
@@ -422,10 +422,10 @@ def test_a_checkpoint_takes_little_time(tmp_path, monkeypatch):
     put(tmp_path, 1)
     times = []
     for _ in range(5):
-        begin = time.perf_counter()
+        begin = time.process_time()
         save(tmp_path, tensors, {"step": 1})
-        times.append(time.perf_counter() - begin)
-    assert min(times) < 0.2  # four times what is promised: other tests run beside it
+        times.append(time.process_time() - begin)
+    assert min(times) < 0.05
 
 
 if __name__ == "__main__":
