@@ -412,7 +412,7 @@ def test_tensors_come_from_and_go_to_a_device(tmp_path):
 
 
 def test_a_checkpoint_takes_little_time(tmp_path, monkeypatch):
-    # Shapes of ResNet-20 with momentum, 0.55 million numbers: about 15 ms of processor time.
+    # As many tensors as ResNet-20 has with momentum and a copy, and more numbers: about 15 ms.
     monkeypatch.setattr(os, "fsync", lambda _: None)
     tensors = {
         f"{part}.{n}": torch.randn(64, 64, 3, 3)[: 4 + 4 * (n % 4)]
