@@ -16,7 +16,6 @@ from sims import experiments
 from stillroom.errors import UserError
 from stillroom.options import Parser
 
-
 _UNPREFIXED = (tyro.conf.OmitArgPrefixes,)
 
 
@@ -140,7 +139,7 @@ def _one_line(box: str, command: str) -> str:
     sections = re.split(r"^[─-]+$", inner, flags=re.MULTILINE)
     if "╭" not in box and len(sections) > 1:
         del sections[0]
-    said = re.sub(r"^Error parsing \w+: ", "", " ".join(sections[0].split()))
+    said = re.sub(r"^Error parsing (\w+: )?", "", " ".join(sections[0].split()))
     said = said or "the options cannot be read"
     close = re.search(r"(?:Perhaps you meant|similar to \S+):\s+(--[\w.-]+)", inner)
     hint = f"; did you mean {close[1]}?" if close else ""

@@ -1,4 +1,4 @@
-"""Teachers from elsewhere: a file of weights, checked, measured and stored as a run that teaches."""
+"""Teachers from elsewhere: weights in a file become a stored run that can teach."""
 
 import hashlib
 from pathlib import Path

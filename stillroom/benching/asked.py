@@ -3,10 +3,11 @@
 Loads torch: the options of a method are those of its own dataclass.
 """
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, make_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import tyro
 
@@ -161,7 +162,7 @@ def parsed(name: str, arguments: Sequence[str]) -> Asked:
     default = kind(Samples(), Student(), Teaching(), Machine(), start)
     about = f"{method.title}. Hyper-parameters may be written without `hyper.`"
     asked = request.parsed(
-        kind, f"bench run {name}", about, _prefixed(arguments, method.Hyper), default
+        kind, f"bench run {name}", about, _prefixed(name, arguments, method.Hyper), default
     )
     spec = methods.spec(name, data=data, **asdict(asked.hyper))
     return Asked(spec, asked.samples, asked.student, asked.teacher, asked.machine)
@@ -248,21 +249,39 @@ def _early(name: str, arguments: Sequence[str]) -> str:
     return given
 
 
-def _prefixed(arguments: Sequence[str], hyper: type[Any]) -> list[str]:
+def _prefixed(name: str, arguments: Sequence[str], hyper: type[Any]) -> list[str]:
     """``arguments`` with ``hyper.`` before the hyper-parameters that are written without.
 
     A name that is an option of the run as well, such as ``teacher``, stays that.
+
+    Raises:
+        UserError: If an option is unknown.
     """
     taken = {one for kind in (Samples, Student, Teaching, Machine) for one in kind.__annotations__}
-    own = {one for one in hyper.__dataclass_fields__ if one not in taken}
+    every = set(hyper.__dataclass_fields__)
     found = []
     for argument in arguments:
         option, equals, value = argument.partition("=")
         plain = option.removeprefix("--").replace("-", "_")
-        if option.startswith("--") and (plain in own or plain.removeprefix("no_") in own):
-            argument = f"--hyper.{option.removeprefix('--')}{equals}{value}"  # noqa: PLW2901
-        found.append(argument)
+        said = {plain, plain.removeprefix("no_")}
+        if not option.startswith("--") or said & (taken | {"help"}):
+            found.append(argument)
+        elif {one.removeprefix("hyper.").removeprefix("no_") for one in said} & every:
+            found.append(
+                f"--hyper.{option.removeprefix('--').removeprefix('hyper.')}{equals}{value}"
+            )
+        else:
+            _refuse(name, option, taken | every)
     return found
+
+
+def _refuse(name: str, option: str, known: set[str]) -> NoReturn:
+    """Raise UserError for an unknown option, with the nearest."""
+    asked = option.removeprefix("--").removeprefix("hyper.").replace("-", "_")
+    close = difflib.get_close_matches(asked, sorted(known), n=1)
+    hint = f"did you mean --{close[0].replace('_', '-')}? " if close else ""
+    msg = f"unknown option {option} of {name}; {hint}see `stillroom bench run {name} --help`"
+    raise UserError(msg)
 
 
 def _seeds(student: Student) -> range:
@@ -304,7 +323,7 @@ def data_name(given: str) -> str:
 def _recipe(student: Student, data: str) -> Recipe:
     """The recipe with what the options put in the place of its numbers."""
     recipe = _named_recipe(student.recipe or defaults.recipe_of(data))
-    changed = {"batch": student.batch, "learning_rate": student.learning_rate}
+    changed: dict[str, Any] = {"batch": student.batch, "learning_rate": student.learning_rate}
     optimizer = replace(recipe.optimizer, **{k: v for k, v in changed.items() if v is not None})
     if student.epochs is not None:
         recipe = replace(recipe, epochs=student.epochs)

@@ -19,9 +19,10 @@ that both have. A key stands for all runs that differ from it in nothing but the
 method for all its runs; runs that differ in more are told apart."""
 FORMATS = ("text", "markdown", "latex", "csv")
 SELECTED = """\
-last: after the last step. best: of the epoch with the highest accuracy on held-out samples. best on
-test: the highest of all epochs on the test set itself, so selected on it, and too high. ± is half of
-a 95 % t interval over seeds; change is the mean difference to the first over the seeds of both."""
+last: after the last step. best: of the epoch with the highest accuracy on held-out samples. best
+on test: the highest of all epochs on the test set itself, so selected on it, and too high.
+±: half of a 95 % t interval over seeds. change: mean difference to the first over the seeds that
+both have; * where its interval excludes 0."""
 SETTING = ("data", "model", "recipe", "scale", "precision")
 """What runs must share to be compared."""
 

@@ -18,7 +18,7 @@ def network(model: Mapping[str, Any]) -> str:
     """
     family, options = str(model["name"]), dict(model["options"])
     usual = _defaults("deep.models", family, "Options")
-    found, fixed = family, {}
+    found, fixed = family, dict[str, Any]()
     for name, (its_family, its_options) in _named().items():
         own = its_options.items() <= options.items()
         if its_family == family and own and len(its_options) > len(fixed):

@@ -194,7 +194,7 @@ def _shown(run: Stored) -> list[str]:
         head += f"\n{_method(run)} on {labels.data(run.config['data'])}: "
         head += labels.networks(run.config)
     parts = [head, *_configs(run.config)]
-    fitted = {key: value for key, value in run.record.get("hyper", {}).items()}
+    fitted = run.record.get("hyper", {})
     chosen = dict(run.config.get("method", {}).get("options", []))
     if fitted and fitted != chosen:
         parts.append(_pairs("hyper-parameters after those that were solved for", _flat(fitted)))
@@ -205,7 +205,7 @@ def _shown(run: Stored) -> list[str]:
 
 def _configs(config: Mapping[str, Any]) -> Iterator[str]:
     """The config, then that of its teacher as far as it is another."""
-    title, before = "config", {}
+    title, before = "config", dict[str, str]()
     while config:
         taught_by = config.get("teacher")
         own = _flat({name: value for name, value in config.items() if name != "teacher"})

@@ -13,7 +13,7 @@ from deep.records.encoding import plain
 from deep.training.config import ImportedTeacher, RunConfig
 from deep.training.finished import Finished
 from deep.training.plan import Plan
-from deep.training.runner import Runner, imported_key, require_precision
+from deep.training.runner import Runner, Watch, imported_key, require_precision
 from deep.training.trainer import Trainer, initial_network
 from deep.training.watching import Progress, TensorBoard, each
 from stillroom import options
@@ -80,8 +80,7 @@ def check(runner: Runner, configs: Sequence[RunConfig], out: Path) -> None:
             raise UserError(msg)
         if isinstance(config.teacher, ImportedTeacher):
             _check_imported(runner, config.teacher, prepared)
-        summary = runner.runs and runner.runs.summary(runner.key(config))
-        if summary is None or summary.status != "finished":
+        if not _finished(runner, config):
             needed += _bytes(config, prepared)
     free = shutil.disk_usage(out).free
     if free < needed:
@@ -92,6 +91,12 @@ def check(runner: Runner, configs: Sequence[RunConfig], out: Path) -> None:
         raise UserError(msg)
 
 
+def _finished(runner: Runner, config: RunConfig) -> bool:
+    """Whether a run is in the store, without reading it."""
+    found = None if runner.runs is None else runner.runs.summary(runner.key(config))
+    return found is not None and found.status == "finished"
+
+
 def _check_fits(config: RunConfig, prepared: Prepared) -> None:
     """Check that images, network and recipe fit each other."""
     normalization(config.recipe.normalization).check_channels(prepared.train.images.shape[-1])
@@ -100,7 +105,7 @@ def _check_fits(config: RunConfig, prepared: Prepared) -> None:
 
 
 def _check_imported(runner: Runner, teacher: ImportedTeacher, prepared: Prepared) -> None:
-    entry = runner.runs and runner.runs.get(imported_key(teacher))
+    entry = None if runner.runs is None else runner.runs.get(imported_key(teacher))
     if entry is None:
         msg = f"teacher {teacher.weights[:12]} is not imported; see `stillroom bench import --help`"
         raise UserError(msg)
@@ -161,9 +166,8 @@ def _heading(
         prepared = runner.prepared(config)
         weights = sum(one.numel() for one in initial_network([config], prepared).parameters())
         steps = config.recipe.steps(len(prepared.train), config.scale)
-        summary = runner.runs and runner.runs.summary(runner.key(config))
         state = f"{steps:,} steps of {config.recipe.optimizer.batch} samples"
-        if summary is not None and summary.status == "finished":
+        if _finished(runner, config):
             state = "already finished"
         name = labels.network(plain(config.model))
         yield f"{display.role(config)}: {name} ({weights:,} parameters), {state}"
@@ -176,7 +180,7 @@ def _trained(
     board: TensorBoard | None,
 ) -> list[Finished]:
     stop = _Stop(runner, shown)
-    watches = [Progress(shown.show), *([board] if board else []), stop]
+    watches: list[Watch] = [Progress(shown.show), *([board] if board else []), stop]
     runner.watch, runner.say = each(*watches), shown.say
     try:
         with stop.on_signals():
@@ -227,7 +231,7 @@ class _Stop:
     @contextmanager
     def on_signals(self) -> Iterator[None]:
         """Take the signals while the block runs."""
-        before = {}
+        before: dict[int, Any] = {}
 
         def take(number: int, frame: Any) -> None:  # noqa: ANN401
             usual = before[number]
@@ -240,12 +244,12 @@ class _Stop:
         try:
             for number in (signal.SIGINT, signal.SIGTERM):
                 if callable(signal.getsignal(number)):
-                    before[number] = signal.getsignal(number)
+                    before[int(number)] = signal.getsignal(number)
                     signal.signal(number, take)
         except ValueError:  # not the main thread
             pass
         try:
             yield
         finally:
-            for number, usual in before.items():
-                signal.signal(number, usual)
+            for taken, usual in before.items():
+                signal.signal(taken, usual)

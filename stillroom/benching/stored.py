@@ -49,7 +49,8 @@ class Stored:
     @property
     def seed(self) -> int | None:
         """Its seed; None for an imported network."""
-        return self.config.get("seed")
+        held = self.config.get("seed")
+        return held if isinstance(held, int) else None
 
     @property
     def is_student(self) -> bool:
@@ -68,7 +69,8 @@ class Stored:
 
     def best_epoch(self, which: str) -> int | None:
         """The epoch that ``"best"`` or ``"best_test"`` stands for, counted from 1."""
-        return self.record.get("measures", {}).get(which, {}).get("epoch")
+        held = self.record.get("measures", {}).get(which, {}).get("epoch")
+        return held if isinstance(held, int) else None
 
 
 def folder(given: Path | None) -> Path:
