@@ -238,7 +238,7 @@ def weights_digest(state: Mapping[str, Tensor]) -> str:
     """
     digest = hashlib.sha256()
     for name in sorted(state):
-        value = state[name].detach().cpu().contiguous()
+        value = state[name].detach().cpu()
         head = json.dumps([name, str(value.dtype), list(value.shape)])
         digest.update(f"{head}\n".encode())
         digest.update(value.reshape(-1).view(torch.uint8).numpy().data)

@@ -419,13 +419,14 @@ def test_the_digest_is_of_names_types_shapes_and_bytes():
         {**state, "b": torch.tensor(4)},
         {**state, "b": torch.tensor([3])},
         {**state, "b": torch.tensor(3, dtype=torch.int32)},
+        {**state, "a": state["a"].view(torch.int32)},
         {**state, "a": state["a"].reshape(3, 2)},
         {**state, "a": -state["a"]},
         {"c": state["a"], "b": state["b"]},
         {"a": state["a"]},
         {"a": state["a"].bfloat16(), "b": state["b"]},
     ]
-    assert len({digest, *map(foreign.weights_digest, others)}) == 9
+    assert len({digest, *map(foreign.weights_digest, others)}) == 10
     maps = torch.rand(2, 3, 4, 4)
     lying = {"w": maps.contiguous(memory_format=torch.channels_last)}
     assert foreign.weights_digest(lying) == foreign.weights_digest({"w": maps})

@@ -1,4 +1,4 @@
-"""The convolutional families: counts, shapes, memory format, initialization, and what they compute."""
+"""The convolutional families: counts, shapes, memory format, initialization, definitions."""
 
 import numpy as np
 import pytest
