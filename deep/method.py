@@ -50,8 +50,9 @@ class FilterTable:
     smoothing: float = 0.05
     """a in (0, 1]."""
     init: str = "pass"
-    """``"pass"``: a pass over the data with the untrained network (Algorithm 1); ``"first"``: the
-    first prediction (released code); ``"debias"``: zeros, divided by 1 - (1 - a)^m at the end."""
+    """``"pass"``: what the untrained network predicts (Algorithm 1), computed when a sample is
+    first visited, from the view and with the statistics of that step; ``"first"``: the first
+    prediction (released code); ``"debias"``: zeros, divided by 1 - (1 - a)^m at the end."""
     temperature: float = 1.0
     """tau of the predictions that enter."""
 

@@ -4,7 +4,7 @@ Each part offers ``tensors()``, in the memory that training changes, and ``load(
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 
 import torch
@@ -48,11 +48,28 @@ class Table:
         self.rule = rule
         self.rows = torch.zeros(shape, device=device)
         self.visits = torch.zeros(shape[:-1], dtype=torch.int32, device=device)
+        self._begun = torch.zeros(shape[:-1], dtype=torch.bool)
 
     @torch.no_grad()
-    def start(self, probabilities: Tensor) -> None:
-        """Begin with the predictions of the untrained network."""
-        self.rows.copy_(probabilities)
+    def begin(self, index: Tensor, host_index: Tensor, untrained: Callable[[], Tensor]) -> None:
+        """Begin rows with what the untrained network predicts, when they are first needed.
+
+        Args:
+            index: Numbers of samples, (..., batch).
+            host_index: The same in the host's memory, where what has begun is known.
+            untrained: Logits of these samples by the network before training.
+        """
+        if self.rule.init != "pass":
+            return
+        there = rows_at(self._begun, host_index)
+        begun = self._begun[there]
+        if begun.all():
+            return
+        self._begun[there] = True
+        where = rows_at(self.rows, index)
+        predicted = torch.softmax(untrained().float() / self.rule.temperature, dim=-1)
+        kept = begun[..., None].to(predicted.device)
+        self.rows[where] = torch.where(kept, self.rows[where], predicted)
 
     @torch.no_grad()
     def update(self, index: Tensor, logits: Tensor) -> None:
@@ -72,8 +89,6 @@ class Table:
             labels: Given labels, shape (samples,).
         """
         classes = self.rows.shape[-1]
-        if self.rule.init == "pass":
-            return self.rows.clone()
         seen = (self.visits > 0)[..., None]
         rows = self.rows
         if self.rule.init == "debias":
@@ -91,6 +106,7 @@ class Table:
         """Go back to what `tensors` gave."""
         for name, value in self.tensors().items():
             value.copy_(tensors[name])
+        self._begun.copy_(self.visits > 0)
 
 
 class Average:

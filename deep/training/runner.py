@@ -285,6 +285,7 @@ class Runner:
             tf32=config.precision == "tf32",
             images=prepared.fingerprint,
             views=views,
+            network=taught_by.model,
         )
         table = ViewTable.open(
             folder,

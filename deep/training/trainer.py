@@ -29,7 +29,6 @@ from deep.training.streams import stream
 from deep.training.teaching import Look, RowTeacher, Teacher
 
 ALIKE = ("model", "recipe", "data", "method", "scale", "keeps", "precision")
-_FILLED = 256
 
 
 class Trainer:
@@ -71,6 +70,7 @@ class Trainer:
         self.weights = [one for one in self.network.parameters() if one.requires_grad]
         self.stepper = Stepper(first.recipe.optimizer, self.weights)
         self.updates = 0
+        self._initial: nn.Module | None = None
         self._keep()
         self.course = Course(
             self.members, len(data.train), data.classes, rows=chosen, device=device
@@ -103,18 +103,6 @@ class Trainer:
         self.table = None
         if kept.table is not None:
             self.table = Table(kept.table, shape, device=self.device)
-            if kept.table.init == "pass":
-                self.table.start(self._untrained(kept.table.temperature))
-
-    @torch.no_grad()
-    def _untrained(self, temperature: float) -> Tensor:
-        """Predictions of the untrained network with the statistics of batches, plain views."""
-        reader = initial_network(self.configs, self.data).to(self.device).train()
-        rows = torch.arange(len(self.data.train), device=self.device)
-        parts = [
-            reader(self.plain_inputs(self.data.train, part)) for part in torch.split(rows, _FILLED)
-        ]
-        return torch.softmax(torch.cat(parts, dim=-2) / temperature, dim=-1)
 
     def plain_inputs(self, split: Split, rows: Tensor) -> Tensor:
         """Inputs of unaltered images, (..., rows, inputs)."""
@@ -143,7 +131,7 @@ class Trainer:
         self._last_rate = self._rate()
         self.stepper.step(gradients, self._last_rate)
         self.updates = number
-        self._after(visit, labels, logits.detach())
+        self._after(visit, inputs, logits.detach())
         losses = losses.detach()
         counted = self._counted(taught, batch, logits)
         self.course.add(visit.index, labels, logits.detach(), losses, counted)
@@ -200,12 +188,21 @@ class Trainer:
             posterior=posterior,
         )
 
-    def _after(self, visit: Visit, labels: Tensor, logits: Tensor) -> None:  # noqa: ARG002
+    def _after(self, visit: Visit, inputs: Tensor, logits: Tensor) -> None:
         if self.table is not None:
+            self.table.begin(visit.index, visit.host_index, lambda: self._untrained(inputs))
             self.table.update(visit.index, logits)
         for average in (self.average, self.kept_average):
             if average is not None:
                 average.update(self.network, self.updates)
+
+    @torch.no_grad()
+    def _untrained(self, inputs: Tensor) -> Tensor:
+        """Logits of the network before training, with the statistics of the batch."""
+        if self._initial is None:
+            self._initial = initial_network(self.configs, self.data).to(self.device).train()
+        logits: Tensor = self._initial(inputs)
+        return logits
 
     def logits(self, split: Split, *, network: nn.Module | None = None) -> Tensor:
         """Logits of plain images in evaluation mode, shape (..., samples, classes)."""
