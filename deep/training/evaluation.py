@@ -131,26 +131,26 @@ def quick(
 
     Returns:
         ``accuracy`` and ``nll``, and with a teacher ``agreement``, ``regularization_abs`` and
-        ``regularization_signed`` (numbers of samples), each of shape (...), float32. A sample with
+        ``regularization_signed`` (numbers of samples), each of shape (...), float64. A sample with
         nan among its logits is predicted wrongly.
 
     >>> quick(torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0]))
-    {'accuracy': tensor(0.5000), 'nll': tensor(0.7201)}
+    {'accuracy': tensor(0.5000, dtype=torch.float64), 'nll': tensor(0.7201, dtype=torch.float64)}
     """
     y = labels.expand(logits.shape[:-1])
     own = logits.gather(-1, y.unsqueeze(-1)).squeeze(-1)
     cost = torch.logsumexp(logits, dim=-1) - own
     predicted = logits.argmax(dim=-1)
     right = (predicted == y) & ~cost.isnan()
-    found = {"accuracy": right.float().mean(-1), "nll": cost.mean(-1, dtype=torch.float64).float()}
+    found = {"accuracy": right.double().mean(-1), "nll": cost.double().mean(-1)}
     if teacher_logits is not None:
         taught = teacher_logits.expand_as(logits)
-        found["agreement"] = (predicted == taught.argmax(dim=-1)).float().mean(-1)
+        found["agreement"] = (predicted == taught.argmax(dim=-1)).double().mean(-1)
         for criterion in ("abs", "signed"):
             mask = regularization_mask(
                 logits, taught, y, temperature=temperature, criterion=criterion
             )
-            found[f"regularization_{criterion}"] = mask.sum(-1).float()
+            found[f"regularization_{criterion}"] = mask.sum(-1).double()
     return found
 
 

@@ -16,6 +16,7 @@ from deep.models import ModelSpec
 from deep.models.foreign import weights_digest
 from deep.records.encoding import plain
 from deep.records.store import Entry
+from deep.records.trajectories import Trajectories
 from deep.training.evaluation import measure
 from deep.training.trainer import Trainer
 
@@ -32,8 +33,8 @@ class Finished:
 
     key: str
     arrays: Arrays
-    """``history/...`` by epoch, ``trajectory/...`` by epoch and sample, ``test_logits``,
-    ``train_logits``, ``validation_logits``, ``best_test_logits``, and labels."""
+    """``history/...`` by epoch, ``trajectory/...`` by epoch and sample (`Trajectories`),
+    ``test_logits``, ``train_logits``, ``validation_logits``, ``best_test_logits``, and labels."""
     record: dict[str, Any]
     """``config``, ``measures``, ``provenance``."""
     files: Mapping[str, bytes | Path] = field(repr=False)
@@ -134,11 +135,7 @@ def contents(
     arrays = {
         **{name: _array(value) for name, value in last.items()},
         **{f"history/{name}": _array(value) for name, value in history.items()},
-        **{
-            f"trajectory/{name}": _array(value[:, member] if trainer.members else value)
-            for name, value in trainer.course.trajectories().items()
-        },
-        "trajectory/rows": _array(trainer.course.rows),
+        **_trajectories(trainer, member).to_arrays(),
         **_labels(data),
     }
     temperature = getattr(trainer.hyper, "temperature", None) or 1.0
@@ -189,6 +186,17 @@ def _outputs(trainer: Trainer) -> dict[str, Tensor]:
     if data.validation is not None:
         found["validation_logits"] = trainer.logits(data.validation)
     return found
+
+
+def _trajectories(trainer: Trainer, member: int) -> Trajectories:
+    held = {
+        name: _array(value[:, member] if trainer.members else value)
+        for name, value in trainer.course.trajectories().items()
+    }
+    rows = _array(trainer.course.rows)
+    empty = np.empty((len(held["visited"]), 0, trainer.data.classes))
+    held.setdefault("probabilities", empty)
+    return Trajectories(rows=rows, **held)
 
 
 def _splits(data: Prepared) -> dict[str, Split]:

@@ -21,7 +21,8 @@ from deep.records.runs import Runs
 from deep.training import evaluation
 from deep.training.config import ImportedTeacher
 from deep.training.finished import Finished
-from deep.training.runner import device_name, imported_key, require_device
+from deep.training.precision import device_name, require_device
+from deep.training.runner import imported_key
 
 
 def import_teacher(

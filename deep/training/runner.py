@@ -23,6 +23,7 @@ from deep.records.runs import RUN_VERSION, Runs, Work
 from deep.training import checkpoint, evaluation
 from deep.training.config import ImportedTeacher, RunConfig
 from deep.training.finished import Finished, contents
+from deep.training.precision import device_name, products, require_device, require_precision
 from deep.training.teacher_views import ViewTable, table_key
 from deep.training.teaching import NetworkTeacher, RowTeacher, TableTeacher, Teacher
 from deep.training.trainer import Trainer
@@ -141,6 +142,12 @@ class Runner:
         self, missing: Sequence[tuple[str, RunConfig]], teacher: Finished | None
     ) -> dict[str, Finished]:
         """Train what is missing, each under its lock."""
+        with products(missing[0][1].precision, self.device):
+            return self._locked(missing, teacher)
+
+    def _locked(
+        self, missing: Sequence[tuple[str, RunConfig]], teacher: Finished | None
+    ) -> dict[str, Finished]:
         if self.runs is None:
             return self._trained(missing, teacher, [None] * len(missing))
         with ExitStack() as stack:
@@ -208,6 +215,7 @@ class Runner:
     ) -> None:
         begin = saved = time.perf_counter()
         folder = None if works[0] is None else works[0].folder
+        _note(works, trainer)
         while not trainer.done:
             trainer.step()
             self.watch(trainer)
@@ -217,9 +225,7 @@ class Runner:
             saved, spent = now, before + now - begin
             facts = {"runs": keys, "updates": trainer.updates, "seconds": spent}
             checkpoint.save(folder, trainer.tensors(), facts)
-            for work in works:
-                if work is not None:
-                    work.progress(trainer.updates, trainer.plan.steps)
+            _note(works, trainer)
 
     def _due(self, trainer: Trainer, seconds: float) -> bool:
         """Whether a checkpoint is to be written now."""
@@ -308,49 +314,16 @@ def imported_key(teacher: ImportedTeacher) -> str:
     return _name({"imported": teacher})
 
 
+def _note(works: Sequence[Work | None], trainer: Trainer) -> None:
+    """Write down how far it is, for lists."""
+    for work in works:
+        if work is not None:
+            work.progress(trainer.updates, trainer.plan.steps)
+
+
 def _name(content: object) -> str:
     return content_key({"run": content, "version": RUN_VERSION})
 
 
 def _silent(_: object) -> None:
     """Show nothing."""
-
-
-def require_device(device: str) -> None:
-    """Check that a device is there.
-
-    Raises:
-        ValueError: If it is not, or is not of a kind that is known.
-    """
-    try:
-        kind = torch.device(device)
-    except RuntimeError as error:
-        msg = f"device must be 'cpu' or 'cuda', perhaps with a number, got {device!r}"
-        raise ValueError(msg) from error
-    if kind.type == "cuda" and not torch.cuda.is_available():
-        msg = f"device {device!r} must be there, and torch finds no GPU; use 'cpu'"
-        raise ValueError(msg)
-    if kind.type == "cuda" and (kind.index or 0) >= torch.cuda.device_count():
-        msg = f"device {device!r} must be one of the {torch.cuda.device_count()} GPUs there are"
-        raise ValueError(msg)
-    if kind.type not in ("cpu", "cuda"):
-        msg = f"device must be 'cpu' or 'cuda', got {device!r}"
-        raise ValueError(msg)
-
-
-def require_precision(config: RunConfig, device: str) -> None:
-    """Check that the device computes in the precision of the run.
-
-    Raises:
-        ValueError: For tf32 or bf16 without a GPU.
-    """
-    if config.precision != "float32" and torch.device(device).type != "cuda":
-        msg = f"precision must be 'float32' on {device!r}, got {config.precision!r}: it needs a GPU"
-        raise ValueError(msg)
-
-
-def device_name(device: str) -> str:
-    """The device, with the name of its card."""
-    if torch.device(device).type == "cuda":
-        return f"{device} ({torch.cuda.get_device_name(device)})"
-    return device

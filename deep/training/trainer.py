@@ -3,7 +3,6 @@
 A trainer can say all that it is in tensors and facts, and go on from there bit by bit alike.
 """
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,6 +24,7 @@ from deep.training.course import Course
 from deep.training.memory import Average, Past, Table
 from deep.training.optimizers import Stepper
 from deep.training.plan import Plan, Visit
+from deep.training.precision import mixed
 from deep.training.streams import stream
 from deep.training.teaching import Look, RowTeacher, Teacher
 
@@ -122,7 +122,7 @@ class Trainer:
         taught = None if self.teacher is None else Outputs(self.teacher.logits(visit, look))
         labels = self.data.train.labels[visit.index]
         batch = Batch(labels=labels, step=self.updates, steps=self.plan.steps, draws=visit.draws)
-        with self._precision():
+        with mixed(self.configs[0].precision, self.device):
             logits = self.network(inputs).float()
         terms = self.method.loss(self.hyper, Outputs(logits), taught, batch, state)
         losses = torch.stack(list(terms.values())).sum(0)
@@ -165,11 +165,6 @@ class Trainer:
     def _rate(self) -> float:
         first = self.configs[0]
         return first.recipe.learning_rate(self.updates, len(self.data.train), first.scale)
-
-    def _precision(self) -> contextlib.AbstractContextManager[object]:
-        if self.configs[0].precision == "bf16":
-            return torch.autocast(self.device.partition(":")[0], dtype=torch.bfloat16)
-        return contextlib.nullcontext()
 
     def _state(self, visit: Visit, inputs: Tensor, number: int) -> State:
         posterior = None

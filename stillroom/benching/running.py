@@ -13,7 +13,8 @@ from deep.records.encoding import plain
 from deep.training.config import ImportedTeacher, RunConfig
 from deep.training.finished import Finished
 from deep.training.plan import Plan
-from deep.training.runner import Runner, Watch, imported_key, require_precision
+from deep.training.precision import require_precision
+from deep.training.runner import Runner, Watch, imported_key
 from deep.training.trainer import Trainer, initial_network
 from deep.training.watching import Progress, TensorBoard, each
 from stillroom import options
