@@ -67,11 +67,15 @@ def listed(rows: list[tuple[str, str]]) -> str:
 
 
 def fitted(
-    columns: "Sequence[str]", rows: "Sequence[Sequence[str]]", *, least: "Sequence[str]" = ()
+    columns: "Sequence[str]",
+    rows: "Sequence[Sequence[str]]",
+    *,
+    least: "Sequence[str]" = (),
+    whole: str = "--format csv has all",
 ) -> str:
     """A table as text; where it is wider than the terminal, without columns of ``least``.
 
-    Written to a file or a pipe, it has them all.
+    Written to a file or a pipe, it has them all. ``whole`` says where else they are.
     """
     from figures.report.tables import Table
 
@@ -88,5 +92,5 @@ def fitted(
         if name in kept:
             kept.remove(name)
             dropped.append(name)
-    note = f"\n(too narrow for {', '.join(dropped)}; --format csv has all)" if dropped else ""
+    note = f"\n(too narrow for {', '.join(dropped)}; {whole})" if dropped else ""
     return f"{text()}{note}"

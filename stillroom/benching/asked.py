@@ -20,7 +20,7 @@ from deep.training.arrange import arranged
 from deep.training.config import ImportedTeacher, RunConfig
 from deep.training.recipes import Recipe
 from stillroom import request
-from stillroom.benching import catalog, defaults, stored
+from stillroom.benching import catalog, defaults, documented, stored
 from stillroom.errors import UserError
 from stillroom.options import Parser
 
@@ -112,7 +112,7 @@ class Teaching:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Where it is computed and kept. None of these changes a result."""
+    """Where it is computed and kept. None of these makes it another run; a GPU rounds otherwise."""
 
     device: Annotated[str, Name] = "cpu"
     """cpu or cuda, perhaps with a number: cuda:1."""
@@ -149,23 +149,21 @@ def parsed(name: str, arguments: Sequence[str]) -> Asked:
     method = methods.get(name)
     data = data_name(_early(name, arguments))
     start = methods.hyper(methods.spec(name, data=data))
+    kinds = {"samples": Samples, "student": Student, "teacher": Teaching, "machine": Machine}
+    shown = {group: documented.like(kind, kind()) for group, kind in kinds.items()}
     groups: list[tuple[str, Any]] = [
-        (group, Annotated[kind, tyro.conf.OmitArgPrefixes])
-        for group, kind in (
-            ("samples", Samples),
-            ("student", Student),
-            ("teacher", Teaching),
-            ("machine", Machine),
-        )
+        (group, Annotated[kind, tyro.conf.OmitArgPrefixes]) for group, kind in shown.items()
     ]
-    kind = make_dataclass("Options", [*groups, ("hyper", method.Hyper)], frozen=True)
-    default = kind(Samples(), Student(), Teaching(), Machine(), start)
-    about = f"{method.title}. Hyper-parameters may be written without `hyper.`"
-    asked = request.parsed(
-        kind, f"bench run {name}", about, _prefixed(name, arguments, method.Hyper), default
+    shown["hyper"] = documented.like(method.Hyper, start)
+    options = make_dataclass("Options", [*groups, ("hyper", shown["hyper"])], frozen=True)
+    default = options(**{group: kind() for group, kind in shown.items()})
+    about = f"{method.title}.\n\nHyper-parameters may be written without hyper."
+    given = request.parsed(
+        options, f"bench run {name}", about, _prefixed(name, arguments, method.Hyper), default
     )
-    spec = methods.spec(name, data=data, **asdict(asked.hyper))
-    return Asked(spec, asked.samples, asked.student, asked.teacher, asked.machine)
+    spec = methods.spec(name, data=data, **asdict(given.hyper))
+    made = {group: kind(**vars(getattr(given, group))) for group, kind in kinds.items()}
+    return Asked(spec, made["samples"], made["student"], made["teacher"], made["machine"])
 
 
 def configs(asked: Asked) -> list[RunConfig]:

@@ -18,11 +18,13 @@ Compare methods over seeds: means with 95 % t intervals, and differences to the 
 that both have. A key stands for all runs that differ from it in nothing but the seed, the name of a
 method for all its runs; runs that differ in more are told apart."""
 FORMATS = ("text", "markdown", "latex", "csv")
-SELECTED = """\
-last: after the last step. best: of the epoch with the highest accuracy on held-out samples. best
-on test: the highest of all epochs on the test set itself, so selected on it, and too high.
-±: half of a 95 % t interval over seeds. change: mean difference to the first over the seeds that
-both have; * where its interval excludes 0."""
+SELECTED = (
+    "last: after the last step. best: of the epoch with the highest accuracy on held-out samples.",
+    "best on test: the highest of all epochs on the test set itself, so selected on it, and too "
+    "high.",
+    "±: half of a 95 % t interval over seeds. change: mean difference to the first over the seeds "
+    "that both have; * where its interval excludes 0.",
+)
 SETTING = ("data", "model", "recipe", "scale", "precision")
 """What runs must share to be compared."""
 
@@ -70,7 +72,7 @@ def main(arguments: Sequence[str]) -> int:
         print(terminal.fitted(columns, rows, least=("best on test %", "change of best")))
     else:
         print(getattr(Table.of(columns, rows), given.format)())
-    print(f"\n{SELECTED}", file=words)
+    print("\n".join(["", *map(terminal.wrapped, SELECTED)]), file=words)
     return 0
 
 

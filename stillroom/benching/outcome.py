@@ -4,12 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deep.training.finished import Finished
-from figures.report.tables import Table
+from stillroom import terminal
 from stillroom.benching import numbers
 
-SELECTED = """\
-last: after the last step. best: of the epoch that was best on held-out samples, in parentheses.
-best on test: the best epoch on the test set itself, so selected on it: for comparison only."""
+SELECTED = (
+    "last: after the last step. best: of the epoch that was best on held-out samples, in "
+    "parentheses.",
+    "best on test: the best epoch on the test set itself, so selected on it: for comparison only.",
+)
+LEAST = ("ECE %", "NLL", "agreement %")
 
 
 def table(done: Sequence[Finished]) -> str:
@@ -19,8 +22,13 @@ def table(done: Sequence[Finished]) -> str:
     kept = [i for i in range(len(columns)) if any(row[i] for row in rows)]
     if len(done) > 1:
         rows.append(_means(done))
-    shown = Table.of([columns[i] for i in kept], [[row[i] for i in kept] for row in rows])
-    return f"\n{shown.text()}\n\n{SELECTED}"
+    shown = terminal.fitted(
+        [columns[i] for i in kept],
+        [[row[i] for i in kept] for row in rows],
+        least=LEAST,
+        whole="`stillroom bench show` has all",
+    )
+    return "\n".join(["", shown, "", *map(terminal.wrapped, SELECTED)])
 
 
 def where(done: Sequence[Finished], out: Path) -> str:

@@ -155,7 +155,8 @@ def test_help_of_a_method_shows_its_hyper_parameters(bench, capsys):
     said = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "Weighted soft labels: the teacher counts less" in said
     assert "--hyper.temperature FLOAT" in said
-    assert "may be written without `hyper.`" in said
+    assert "may be written without hyper." in said
+    assert "(default: None)" not in said
     for option in ("--data SET", "--student NETWORK", "--teacher NETWORK", "--no-view-table"):
         assert option in said
 
@@ -389,6 +390,158 @@ def test_compare_refuses_what_cannot_be_compared(stored, trained, tmp_path, monk
     assert stored("compare", "one_hot", "kd", "--scale", "0.1")[0] == 0
 
 
+def test_lists_load_no_torch(trained):
+    code = (
+        "import sys; from stillroom.main import main\n"
+        "main(['bench', 'list']); main(['bench', 'compare', 'one_hot', 'kd'])\n"
+        "main(['bench', 'show', 'KEY']); sys.exit('torch' in sys.modules)"
+    ).replace("KEY", Runs(trained).present()[0])
+    env = {**os.environ, "STILLROOM_OUT": str(trained)}
+    assert (
+        subprocess.run([sys.executable, "-c", code], cwd=HOUSE, env=env, check=False).returncode
+        == 0
+    )
+
+
+@pytest.mark.parametrize(("columns", "missing"), [(200, []), (100, ["age"]), (60, ["best %"])])
+def test_a_list_fits_the_terminal(stored, monkeypatch, columns, missing):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    out = stored("list")[1]
+    head = out.splitlines()[0]
+    assert "last %" in head
+    assert all(name not in head for name in missing)
+    assert ("--format csv has all" in out) is bool(missing)
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """Weights from elsewhere, with the prefix of DataParallel."""
+    import torch
+
+    from deep import models
+
+    model = models.spec("mlp", width=16, depth=1)
+    network = models.build(model, inputs=64, classes=10, rng=np.random.default_rng(0))
+    state = {f"module.{name}": value for name, value in network.state_dict().items()}
+    torch.save({"state_dict": state, "epoch": 3}, tmp_path / "theirs.pt")
+    return tmp_path / "theirs.pt"
+
+
+def test_an_imported_network_teaches(bench, weights, tmp_path):
+    asked = (
+        "import",
+        weights,
+        "--as",
+        "mlp:width=16,depth=1",
+        "--data",
+        "digits",
+        "--name",
+        "theirs",
+    )
+    status, out, _ = bench(*asked)
+    assert status == 0
+    assert re.search(
+        r"\(1,194 parameters\) of .*theirs.pt: \d+\.\d\d % of the test images of dig", out
+    )
+    assert "stillroom bench run kd --data digits --teacher theirs" in out
+    (key,) = Runs(tmp_path / "out").present()
+    assert f"stored as {key[:8]} (theirs)" in out
+    status, out, err = bench("run", "kd", *TINY, "--teacher", "theirs")
+    assert status == 0
+    assert "mlp:depth=1,width=8 <- mlp:depth=1,width=16 (imported) on digits" in err
+    assert "agreement %" in out
+    assert "already finished" in bench("run", "kd", *TINY, "--teacher", key[:8])[2]
+    assert re.search("^[0-9a-f]{8}  imported \\(theirs\\) +digits ", bench("list")[1], re.M)
+    shown = bench("show", key[:8])[1]
+    assert "imported.sha256" in shown
+    assert re.search("^accuracy +0[.]", shown, re.M)
+
+
+def test_an_imported_network_that_cannot_teach(bench, weights):
+    bench("import", weights, "--as", "mlp:width=16,depth=1", "--data", "digits", "--name", "theirs")
+    status, _, err = bench("run", "filter_kd", *TINY, "--teacher", "theirs")
+    assert status == 2
+    assert "must be trained here" in err
+    status, _, err = bench("run", "kd", *TINY, "--data", "gaussian", "--teacher", "theirs")
+    assert status == 2
+    assert "teacher must be for images of shape [5, 6, 1] and 3 classes; this one was" in err
+    assert "imported under" in bench("run", "kd", "--teacher", "their")[2]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("--as", "mlp:width=17,depth=1"), "of another shape"),
+        (("--as", "resne20"), "got 'resne20'; did you mean 'resnet20'?"),
+        (("--data", "digit"), "got 'digit'; did you mean 'digits'?"),
+        (("--normalization", "cifar10"), "normalization has 3 channels, the images have 1"),
+        (("--map", "none.json"), "none.json"),
+        (("--name", "resnet20"), "name must not be that of a network, got 'resnet20'"),
+        (("--device", "cuda:99"), "device 'cuda:99' must be"),
+    ],
+)
+def test_an_import_that_is_refused_stores_nothing(bench, weights, tmp_path, change, said):
+    known = ("--as", "mlp:width=16,depth=1", "--data", "digits")
+    status, out, err = bench("import", weights, *known, *change)
+    assert (status, out) == (2, "")
+    assert err.count("\n") == 1
+    assert said in err
+    assert not Runs(tmp_path / "out").present()
+
+
+def test_a_file_that_is_not_there_makes_no_folder(bench, tmp_path):
+    status, _, err = bench("import", tmp_path / "no.pt", "--as", "resnet8", "--data", "digits")
+    assert status == 2
+    assert "no.pt does not exist" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_tensorboard_is_written(bench, tmp_path):
+    pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")
+    assert bench("run", "one_hot", *TINY, "--tensorboard")[0] == 0
+    assert list((tmp_path / "out" / "tensorboard").glob("one_hot-student-seed0-*/events.*"))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.4, "0 s"), (59.6, "1:00 min"), (3599.7, "1:00 h"), (172_800, "2 d 0 h")],
+)
+def test_a_duration_in_words(seconds, said):
+    from stillroom.benching.display import duration
+
+    assert duration(seconds) == said
+
+
+def test_plain_lines_come_seldom(capsys):
+    from deep.training.watching import Moment
+    from stillroom.benching.display import Lines
+
+    now = [0.0]
+    config = type("Config", (), {"stream": "student", "seed": 4})()
+    numbers = {"train_loss": 0.25, "test_accuracy": 0.5}
+    lines = Lines(every=10, clock=lambda: now[0])
+    for step in range(1, 26):
+        now[0] += 1
+        lines.show(Moment((config,), step, 25, 1, 2, numbers, 25.0 - step))
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        "student, seed 4: step 10/25, epoch 1/2, loss 0.250, test 50.0 %, 15 s left",
+        "student, seed 4: step 20/25, epoch 1/2, loss 0.250, test 50.0 %, 5 s left",
+        "student, seed 4: step 25/25, epoch 1/2, loss 0.250, test 50.0 %",
+    ]
+
+
+def test_on_a_terminal_there_is_a_live_line_a_run(bench, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "90")
+    status, _, err = bench("run", "kd", *TINY)
+    assert status == 0
+    said = " ".join(re.sub("\x1b\\[[0-9;?]*[a-zA-Z]", "", err).split())
+    assert "teacher, seed 0 9/9 epoch 3/3, loss" in said
+    assert "student, seed 0 9/9 epoch 3/3, loss" in said
+
+
 def started(out, *arguments):
     env = {**os.environ, "STILLROOM_OUT": str(out), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
@@ -403,30 +556,31 @@ def until_checkpointed(out, process):
     while time.monotonic() < end and process.poll() is None:
         for path in out.glob("runs/.working/*/progress.json"):
             config = json.loads((path.parent / "config.json").read_text())["config"]
-            if config["stream"] == "student":
+            step = json.loads(path.read_text())["step"]
+            if config["stream"] == "student" and step:
                 return
         time.sleep(0.01)
     raise AssertionError(process.communicate())
 
 
 SMALL = ("wsl", "--student", "mlp:width=8,depth=1", "--teacher-scale", "0.05")
-OFTEN = ("--checkpoint-seconds", "0.01")
+OFTEN = ("--checkpoint-seconds", "0.2")
 
 
 def test_a_killed_run_goes_on_says_so_and_ends_the_same(tmp_path, bench):
-    asked = (*SMALL, "--scale", "6", *OFTEN)
+    asked = (*SMALL, "--scale", "4", *OFTEN)
     killed = tmp_path / "killed"
     process = started(killed, *asked)
     until_checkpointed(killed, process)
     process.kill()
     process.communicate()
     (summary,) = [one for one in Runs(killed).summaries() if one.status == "interrupted"]
-    assert 0 < summary.step < summary.steps == 3780
+    assert 0 < summary.step < summary.steps == 2520
     again = started(killed, *asked)
     _, said = again.communicate(timeout=100)
     assert again.returncode == 0
     assert re.search("^teacher, seed 0: .*already finished$", said, re.M)
-    step = int(re.search("^going on after ([0-9]+) of 3780 steps$", said, re.M)[1])
+    step = int(re.search("^going on after ([0-9]+) of 2520 steps$", said, re.M)[1])
     assert step >= summary.step
     assert bench("run", *asked)[0] == 0
     finished, alone = (Runs(out).get(summary.key).arrays for out in (killed, tmp_path / "out"))
@@ -441,7 +595,7 @@ def test_a_killed_run_goes_on_says_so_and_ends_the_same(tmp_path, bench):
 )
 def test_an_interrupt_leaves_a_checkpoint(tmp_path, number, status):
     out = tmp_path / "out"
-    process = started(out, *SMALL, "--scale", "60", "--checkpoint-seconds", "1")
+    process = started(out, *SMALL, "--scale", "60", *OFTEN)
     until_checkpointed(out, process)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)

@@ -36,8 +36,8 @@ def test_version(capsys):
     ("asked", "said"),
     [
         ("demmo", "unknown command 'demmo'; did you mean 'demo'?"),
-        ("zzz", "unknown command 'zzz'; commands: compare, demo, figures, report, sim"),
-        ("--zzz", "unknown option '--zzz'; commands: compare, demo, figures, report, sim"),
+        ("zzz", "unknown command 'zzz'; commands: bench, compare, demo, figures, report, sim"),
+        ("--zzz", "unknown option '--zzz'; commands: bench, compare, demo, figures, report, sim"),
         ("demo --workers x", "argument --workers: invalid int value: 'x'; see `stillroom demo"),
         ("demo --workers 0", "--workers must be at least 1, got 0"),
         ("demo --bogus", "unrecognized arguments: --bogus"),
