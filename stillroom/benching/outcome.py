@@ -7,11 +7,12 @@ from deep.training.finished import Finished
 from stillroom import terminal
 from stillroom.benching import numbers
 
-SELECTED = (
-    "last: after the last step. best: of the epoch that was best on held-out samples, in "
-    "parentheses.",
-    "best on test: the best epoch on the test set itself, so selected on it: for comparison only.",
-)
+SELECTED = {
+    "last %": "last: after the last step.",
+    "best %": "best: of the epoch that was best on held-out samples, in parentheses.",
+    "best on test %": "best on test: the best epoch on the test set itself, so selected on it: "
+    "for comparison only.",
+}
 LEAST = ("ECE %", "NLL", "agreement %")
 
 
@@ -28,7 +29,8 @@ def table(done: Sequence[Finished]) -> str:
         least=LEAST,
         whole="`stillroom bench show` has all",
     )
-    return "\n".join(["", shown, "", *map(terminal.wrapped, SELECTED)])
+    said = [text for name, text in SELECTED.items() if name in [columns[i] for i in kept]]
+    return "\n".join(["", shown, "", *map(terminal.wrapped, said)])
 
 
 def where(done: Sequence[Finished], out: Path) -> str:

@@ -564,23 +564,23 @@ def until_checkpointed(out, process):
 
 
 SMALL = ("wsl", "--student", "mlp:width=8,depth=1", "--teacher-scale", "0.05")
-OFTEN = ("--checkpoint-seconds", "0.2")
+OFTEN = ("--checkpoint-seconds", "0.1")
 
 
 def test_a_killed_run_goes_on_says_so_and_ends_the_same(tmp_path, bench):
-    asked = (*SMALL, "--scale", "4", *OFTEN)
+    asked = (*SMALL, "--scale", "2", *OFTEN)
     killed = tmp_path / "killed"
     process = started(killed, *asked)
     until_checkpointed(killed, process)
     process.kill()
     process.communicate()
     (summary,) = [one for one in Runs(killed).summaries() if one.status == "interrupted"]
-    assert 0 < summary.step < summary.steps == 2520
+    assert 0 < summary.step < summary.steps == 1260
     again = started(killed, *asked)
     _, said = again.communicate(timeout=100)
     assert again.returncode == 0
     assert re.search("^teacher, seed 0: .*already finished$", said, re.M)
-    step = int(re.search("^going on after ([0-9]+) of 2520 steps$", said, re.M)[1])
+    step = int(re.search("^going on after ([0-9]+) of 1260 steps$", said, re.M)[1])
     assert step >= summary.step
     assert bench("run", *asked)[0] == 0
     finished, alone = (Runs(out).get(summary.key).arrays for out in (killed, tmp_path / "out"))
