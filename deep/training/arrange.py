@@ -47,8 +47,9 @@ def arranged(
         teacher_seed: Of the teacher, which all students share.
         scale: Factor on the number of the student's updates.
         seed: Of the student.
-        student_init: Whose initial weights.
-        order: Whose batches and views.
+        student_init: Whose initial weights; with ``"teacher"`` a method that needs no teacher has
+            one too, and begins where the others begin.
+        order: Whose batches and views; likewise.
         teacher_statistics: Batch normalization of the teacher.
         teacher_view: What the teacher sees.
         precision: Of the student's and the teacher's training.
@@ -66,14 +67,16 @@ def arranged(
     data = DataSpec() if data is None else data
     needs = methods.get(method.name).needs(methods.hyper(method))
     taught_by: RunConfig | ImportedTeacher | None = None
-    if isinstance(teacher, ImportedTeacher):
+    if isinstance(teacher, ImportedTeacher) and needs.taught_by is None:
         taught_by = teacher if needs.teacher else None
-    elif needs.teacher:
+    elif needs.teacher or "teacher" in (student_init, order):
         taught_by = arranged(
             method=needs.taught_by or teacher_method or methods.spec("one_hot"),
             # every generation but the first is the student's own network
-            model=model if needs.taught_by or teacher is None else teacher,
+            model=model if needs.taught_by or not isinstance(teacher, ModelSpec) else teacher,
             teacher=teacher,
+            # of the first of the generations; what trains the teacher has a plain teacher itself
+            teacher_method=teacher_method if needs.taught_by else None,
             recipe=replace(teacher_recipe or recipe, validation=recipe.validation),
             data=data,
             scale=scale if teacher_scale is None else teacher_scale,

@@ -81,6 +81,7 @@ class RunConfig:
             raise ValueError(msg)
         if self.teacher is not None:
             self._check_teacher(needs)
+        self._check_shared()
 
     def _check_teacher(self, needs: Needs) -> None:
         teacher = self.teacher
@@ -93,16 +94,28 @@ class RunConfig:
                 raise ValueError(msg)
         elif isinstance(teacher, RunConfig):
             self._check_trained(teacher, needs)
-        if self.student_init == "teacher" and (teacher is None or teacher.model != self.model):
+
+    def _check_shared(self) -> None:
+        """Whether what is to be shared with the teacher is known."""
+        for name in ("student_init", "order"):
+            if getattr(self, name) == "teacher" and not isinstance(self.teacher, RunConfig):
+                why = "there is no teacher" if self.teacher is None else "the teacher was imported"
+                msg = f"{name} must be 'own' where {why}: its streams are not known, got 'teacher'"
+                raise ValueError(msg)
+        alike = self.teacher is not None and self.teacher.model == self.model
+        if self.student_init == "teacher" and not alike:
             msg = "student_init must be 'own' where the student is another network than its teacher"
             raise ValueError(msg)
 
     def _check_trained(self, teacher: "RunConfig", needs: Needs) -> None:
-        same = ("validation",)
-        if teacher.data != self.data or any(
-            getattr(teacher.recipe, name) != getattr(self.recipe, name) for name in same
-        ):
+        if teacher.data != self.data or teacher.recipe.validation != self.recipe.validation:
             msg = "data and validation share of teacher and student must be the same"
+            raise ValueError(msg)
+        if needs.taught_by is not None and teacher.method != needs.taught_by:
+            msg = (
+                f"teacher of {self.method.name!r} must be trained by {needs.taught_by}, got "
+                f"{teacher.method}; `deep.training.arrange.arranged` makes such a teacher"
+            )
             raise ValueError(msg)
         if needs.teacher == "best" and not teacher.recipe.validation:
             msg = (
@@ -139,9 +152,7 @@ class RunConfig:
         return self._key("order_key", self.order)
 
     def _key(self, name: str, whose: Stream) -> tuple[str, int]:
-        if whose == "own":
+        if whose == "own" or not isinstance(self.teacher, RunConfig):
             return self.stream, self.seed
-        if isinstance(self.teacher, RunConfig):
-            key: tuple[str, int] = getattr(self.teacher, name)
-            return key
-        return "teacher", self.seed
+        key: tuple[str, int] = getattr(self.teacher, name)
+        return key

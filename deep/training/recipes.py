@@ -66,7 +66,9 @@ class Schedule:
         if self.kind == "cosine":
             done = math.floor(step / per_epoch + 1e-9) / epochs
             return rising * (self.floor + (1 - self.floor) * (1 + math.cos(math.pi * done)) / 2)
-        passed = sum(step >= round(milestone * per_epoch) for milestone in self.milestones)
+        # the first update has passed none, however few there are
+        places = (max(1, round(milestone * per_epoch)) for milestone in self.milestones)
+        passed = sum(step >= place for place in places)
         return float(rising * self.decay**passed)
 
 
@@ -94,6 +96,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         checks.positive("epochs", checks.scalar("epochs", self.epochs))
+        # "gd" has no batches, and no order
+        checks.choice("optimizer of a recipe", self.optimizer.name, ("sgd", "adam"))
         checks.choice("views", self.views, VIEWS)
         checks.integer("pad", self.pad)
         checks.choice("select", self.select, SELECTIONS)
