@@ -40,7 +40,7 @@ def known() -> tuple[str, ...]:
     >>> [name for name in known() if name.startswith("wrn_40")]
     ['wrn_40_1', 'wrn_40_2', 'wrn_40_4']
     """
-    return (*names(), *_networks())
+    return (*names(), *networks())
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def named(name: str, **options: Option) -> ModelSpec:
     if found is None:
         msg = f"network must be one that exists, got {name!r}; {_hint(name)}{', '.join(known())}"
         raise ValueError(msg)
-    family, fixed = _networks().get(found, (found, {}))
+    family, fixed = networks().get(found, (found, {}))
     for option, value in fixed.items():
         if options.get(option, value) != value:
             msg = (
@@ -119,7 +119,7 @@ def build(model: ModelSpec, *, inputs: int, classes: int, rng: np.random.Generat
 
 def _family(name: str) -> Any:  # noqa: ANN401 - a module
     if name not in names():
-        network = _networks().get(name)
+        network = networks().get(name)
         hint = f"; it is a network of the family {network[0]!r}: use named" if network else ""
         msg = f"model must be one of {', '.join(map(repr, names()))}, got {name!r}{hint}"
         raise ValueError(msg)
@@ -153,12 +153,16 @@ def _literal(tree: ast.Module, name: str) -> Mapping[str, Mapping[str, Option]]:
     return {}
 
 
-def _networks() -> dict[str, tuple[str, Mapping[str, Option]]]:
-    """Family and options of each network that has a name of its own."""
+def networks() -> dict[str, tuple[str, Mapping[str, Option]]]:
+    """Family and options of each network that has a name of its own; loads no torch.
+
+    >>> networks()["wrn_16_2"]
+    ('wide_resnet', {'depth': 16, 'width': 2})
+    """
     return {
         network: (family, options)
-        for family, networks in _families().items()
-        for network, options in networks.items()
+        for family, members in _families().items()
+        for network, options in members.items()
     }
 
 

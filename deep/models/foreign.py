@@ -76,11 +76,8 @@ def _saved(file: Path) -> object:
                 '"weights.pt"), with the key that it uses'
             )
         else:
-            first = (str(error).strip() or type(error).__name__).splitlines()[0]
-            msg = (
-                f"{file} must be a file of torch.save or safetensors; it is of another kind, or "
-                f"damaged: {first[:200]}"
-            )
+            msg = f"{file} must be a file of torch.save or safetensors; it is of another kind, "
+            msg += "truncated or damaged"
         raise ValueError(msg) from error
 
 

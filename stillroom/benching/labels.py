@@ -98,4 +98,4 @@ def _literal(value: ast.expr) -> Any:  # noqa: ANN401
 def _named() -> dict[str, tuple[str, Mapping[str, Any]]]:
     from deep import models
 
-    return dict(models._networks())
+    return dict(models.networks())
