@@ -68,7 +68,8 @@ class Table:
         self._begun[there] = True
         where = rows_at(self.rows, index)
         predicted = torch.softmax(untrained().float() / self.rule.temperature, dim=-1)
-        kept = begun[..., None].to(predicted.device)
+        # as `begun`, but nothing is sent to the device, which would have to be waited for
+        kept = (self.visits[where] > 0)[..., None]
         self.rows[where] = torch.where(kept, self.rows[where], predicted)
 
     @torch.no_grad()
@@ -92,8 +93,10 @@ class Table:
         seen = (self.visits > 0)[..., None]
         rows = self.rows
         if self.rule.init == "debias":
-            left = (1 - self.rule.smoothing) ** self.visits.clamp(min=1).double()
-            rows = (rows.double() / (1 - left[..., None])).float()
+            # 1 - (1 - a)^m, with its digits also for tiny a
+            rate = math.log1p(-self.rule.smoothing) if self.rule.smoothing < 1 else -math.inf
+            weight = -torch.expm1(self.visits.clamp(min=1).double() * rate)
+            rows = (rows.double() / weight[..., None]).float()
         fallback = 0.9 * nn.functional.one_hot(labels, classes).float() + 0.1 / classes
         return torch.where(seen, rows, fallback)
 
@@ -140,9 +143,8 @@ class Average:
         own: list[Tensor] = list(self.network.parameters())
         theirs: list[Tensor] = list(source.parameters())
         torch._foreach_lerp_(own, theirs, 1 - decay)
-        if self.rule.statistics == "stored":
-            for mine, new in zip(self.network.buffers(), source.buffers(), strict=True):
-                mine.copy_(new)
+        for mine, new in zip(self.network.buffers(), source.buffers(), strict=True):
+            mine.copy_(new)
 
     def tensors(self) -> dict[str, Tensor]:
         """Weights and buffers."""
