@@ -27,6 +27,10 @@ WEIGHTS = {"final": "weights", "best": "best", "average": "average"}
 """Files of weights, by what of a run teaches."""
 
 
+class Diverged(ValueError):
+    """Losses or outputs are no longer finite."""
+
+
 @dataclass(frozen=True, eq=False)
 class Finished:
     """A finished run: trained here, or imported with weights from elsewhere."""
@@ -84,12 +88,25 @@ class Finished:
         return tables[stop]
 
     def network(self, which: str, data: Prepared) -> nn.Module:
-        """The network with the weights of `state`, on the CPU."""
+        """The network with the weights of `state`, on the CPU.
+
+        Raises:
+            ValueError: If it is one for other images, or other classes.
+        """
         size = int(np.prod(data.train.images.shape[1:]))
         network = models.build(
             self.model, inputs=size, classes=data.classes, rng=np.random.default_rng(0)
         )
-        network.load_state_dict(self.state(which))
+        held = self.state(which)
+        for name, value in network.state_dict().items():
+            if name not in held or held[name].shape != value.shape:
+                came = tuple(held[name].shape) if name in held else "none"
+                msg = (
+                    f"teacher must be a {self.model.name} for {data.classes} classes and images of "
+                    f"{size} numbers, {name} of shape {tuple(value.shape)}, got {came}"
+                )
+                raise ValueError(msg)
+        network.load_state_dict(held)
         return network
 
     def digest(self, which: str = "final") -> str:
@@ -262,16 +279,24 @@ def _best_state(trainer: Trainer, member: int) -> dict[str, Tensor]:
     return states[member]
 
 
+def refuse_hopeless(trainer: Trainer) -> None:
+    """Raise `Diverged` at the end of an epoch in which the loss of every member was infinite."""
+    history = trainer.course.history()
+    if not history["train_loss"][-1].isfinite().any():
+        _refuse_divergence(trainer.configs[0].recipe.optimizer.learning_rate, history, {})
+
+
 def _refuse_divergence(
     rate: float, history: Mapping[str, Tensor], last: Mapping[str, Tensor]
 ) -> None:
-    """Raise ValueError unless losses and last logits are finite."""
-    finite = history["train_loss"].isfinite()
+    """Raise `Diverged` unless losses and last logits are finite."""
+    loss = history["train_loss"]
+    finite = loss.isfinite().reshape(len(loss), -1).any(-1)
     if finite.all() and all(logits.isfinite().all() for logits in last.values()):
         return
     epoch = int((~finite).float().argmax()) + 1 if not finite.all() else len(finite)
     msg = f"learning_rate must be small enough to train, with {rate:g} it diverges in epoch {epoch}"
-    raise ValueError(msg)
+    raise Diverged(msg)
 
 
 def _file(tensors: Mapping[str, Tensor]) -> bytes:

@@ -22,11 +22,11 @@ from deep.records.provenance import provenance
 from deep.records.runs import RUN_VERSION, Runs, Work
 from deep.training import checkpoint, evaluation
 from deep.training.config import ImportedTeacher, RunConfig
-from deep.training.finished import Finished, contents
+from deep.training.finished import Diverged, Finished, contents, refuse_hopeless
 from deep.training.precision import device_name, products, require_device, require_precision
 from deep.training.teacher_views import ViewTable, table_key
 from deep.training.teaching import NetworkTeacher, RowTeacher, TableTeacher, Teacher
-from deep.training.trainer import Trainer
+from deep.training.trainer import Trainer, require_trainable
 
 Watch = Callable[[Trainer], None]
 """Called after every update: to show progress, or to write it somewhere."""
@@ -91,11 +91,11 @@ class Runner:
         for config in configs:
             require_precision(config, self.device)
         keys = [self.key(config) for config in configs]
-        found = {key: done for key in keys if (done := self._fetched(key)) is not None}
-        missing = [
-            (key, config) for key, config in zip(keys, configs, strict=True) if key not in found
-        ]
+        wanted = dict(zip(keys, configs, strict=True))  # each once, however often it is asked for
+        found = {key: done for key in wanted if (done := self._fetched(key)) is not None}
+        missing = [(key, config) for key, config in wanted.items() if key not in found]
         if missing:
+            require_trainable([config for _, config in missing], self.prepared(missing[0][1]))
             teacher = self._taught_by(missing[0][1])
             found |= self._made(missing, teacher)
         return [found[key] for key in keys]
@@ -192,13 +192,19 @@ class Runner:
         source = provenance(
             device=device_name(self.device), duration=earlier + time.perf_counter() - begin
         )
-        done = {}
+        done, failed = {}, []
         for member, (key, work) in enumerate(zip(keys, works, strict=True)):
-            parts = contents(trainer, member, taught=taught, provenance=source)
+            try:
+                parts = contents(trainer, member, taught=taught, provenance=source)
+            except Diverged as error:  # the others are stored all the same
+                failed.append(error)
+                continue
             if work is None:
                 done[key] = self._finished[key] = Finished(key, *parts)
             else:
                 done[key] = Finished.of(work.finish(*parts))
+        if failed:
+            raise failed[0]
         return done
 
     def _resume(self, trainer: Trainer, work: Work | None, keys: list[str]) -> float:
@@ -219,6 +225,8 @@ class Runner:
         while not trainer.done:
             trainer.step()
             self.watch(trainer)
+            if trainer.plan.ends_epoch(trainer.updates - 1):
+                refuse_hopeless(trainer)
             now = time.perf_counter()
             if folder is None or not self._due(trainer, now - saved):
                 continue
@@ -271,15 +279,18 @@ class Runner:
         if needs.teacher == "table":
             return RowTeacher(taught_by.table(needs.stop).to(self.device))
         network = taught_by.network(needs.teacher, prepared)
+        statistics = config.teacher_statistics
+        if needs.kept_average is not None and needs.kept_average.statistics == "batch":
+            statistics = "batch"
         asked = NetworkTeacher(
             network.to(self.device),
             normalization(taught_by.normalization),
-            statistics=config.teacher_statistics,
+            statistics=statistics,
             plain=config.teacher_view == "plain",
         )
         views = Views(config.recipe.views, config.recipe.pad)
         cells = len(prepared.train) * views.count * prepared.classes
-        if config.teacher_statistics == "batch" or not self.view_table:
+        if statistics == "batch" or not self.view_table:
             return asked
         folder = None if self.out is None else self.out / "cache" / "teacher_views"
         if 4 * cells > LARGEST_TABLE or (folder is None and 4 * cells > LARGEST_TABLE >> 3):

@@ -79,6 +79,9 @@ class NetworkTeacher:
     @torch.no_grad()
     def on(self, inputs: Tensor) -> Tensor:
         """What the network says, whatever leading axes the inputs have."""
+        if inputs.ndim > 2 and self.network.training:
+            # the statistics of a batch are those of one member's batch
+            return torch.stack([self.on(member) for member in inputs])
         flat = inputs.reshape(-1, inputs.shape[-1])
         said: Tensor = self.network(flat)
         return said.reshape(*inputs.shape[:-1], -1)

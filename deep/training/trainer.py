@@ -14,7 +14,7 @@ from deep import methods, models
 from deep.data.augment import Viewer, Views, normalize
 from deep.data.normalization import normalization
 from deep.data.prepared import Prepared, Split
-from deep.losses import regularization_mask
+from deep.losses import regularization_mask, required
 from deep.method import Batch, Outputs, State
 from deep.models.stacked import Stacked
 from deep.training import evaluation
@@ -28,7 +28,18 @@ from deep.training.precision import mixed
 from deep.training.streams import stream
 from deep.training.teaching import Look, RowTeacher, Teacher
 
-ALIKE = ("model", "recipe", "data", "method", "scale", "keeps", "precision")
+ALIKE = (
+    "model",
+    "recipe",
+    "data",
+    "method",
+    "teacher",
+    "teacher_statistics",
+    "teacher_view",
+    "scale",
+    "keeps",
+    "precision",
+)
 
 
 class Trainer:
@@ -169,13 +180,7 @@ class Trainer:
     def _state(self, visit: Visit, inputs: Tensor, number: int) -> State:
         posterior = None
         if self.needs.posterior:
-            if self.data.train.posterior is None:
-                msg = (
-                    f"posterior must be known for {self.method.name}: label noise on clean labels, "
-                    "human labels or a synthetic set have one; these labels do not"
-                )
-                raise ValueError(msg)
-            posterior = self.data.train.posterior[visit.index]
+            posterior = required("posterior", self.data.train.posterior)[visit.index]
         return State(
             past=None if self.past is None else self.past.logits(inputs),
             trained=0 if self.past is None else self.past.trained(number),
@@ -249,6 +254,28 @@ def initial_network(
         for config in configs
     ]
     return networks[0] if len(networks) == 1 else Stacked(networks)
+
+
+def require_trainable(configs: Sequence[RunConfig], data: Prepared) -> None:
+    """Check, before anything is trained, that these runs can be trained together on ``data``.
+
+    Raises:
+        ValueError: If they differ in more than their seeds, or the network, the views, the
+            normalization, the batch or the method do not fit the data.
+    """
+    _require_alike(configs)
+    recipe = configs[0].recipe
+    height, width, channels = data.train.images.shape[1:]
+    normalization(recipe.normalization).check_channels(channels)
+    Views(recipe.views, recipe.pad).pixel_table(height, width)
+    recipe.steps_per_epoch(len(data.train))
+    initial_network(configs, data)
+    if configs[0].needs().posterior and data.train.posterior is None:
+        msg = (
+            f"posterior must be known for {configs[0].method.name}: label noise on clean labels, "
+            "human labels or a synthetic set have one; these labels do not"
+        )
+        raise ValueError(msg)
 
 
 def _require_alike(configs: Sequence[RunConfig]) -> None:
