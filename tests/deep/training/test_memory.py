@@ -334,5 +334,5 @@ def test_without_held_out_samples_only_the_last_table_is_there():
     assert done.table("last").shape == (96, 10)
     with pytest.raises(ValueError, match="stop must be one of 'last' for a teacher without"):
         done.table("best")
-    with pytest.raises(ValueError, match="must have kept its best; it has tables.safetensors, w"):
+    with pytest.raises(ValueError, match=r"must have kept its best; it has tables\.safetensors, w"):
         done.state("best")
