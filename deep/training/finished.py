@@ -102,8 +102,9 @@ class Finished:
             if name not in held or held[name].shape != value.shape:
                 came = tuple(held[name].shape) if name in held else "none"
                 msg = (
-                    f"teacher must be a {self.model.name} for {data.classes} classes and images of "
-                    f"{size} numbers, {name} of shape {tuple(value.shape)}, got {came}"
+                    f"teacher must be of the family {self.model.name!r} for {data.classes} classes "
+                    f"and images of {size} numbers, {name} of shape {tuple(value.shape)}, got "
+                    f"{came}"
                 )
                 raise ValueError(msg)
         network.load_state_dict(held)
