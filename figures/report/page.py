@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 import figures
 from figures import rendering
-from figures.report import comparison, predictions
+from figures.report import benchmark, comparison, predictions
 from figures.report.sections import SECTIONS, Mark, mark, section
 from figures.report.tables import Table
 from sims.results import Finding, Result, command_for
@@ -153,7 +153,8 @@ def _part(name: str, result: Result | None, drawings: Mapping[str, Path]) -> Par
 def _tables(result: Result) -> tuple[tuple[str, str], ...]:
     """Titles and tables of a result; none where it is too old to hold what they show."""
     try:
-        found = (*comparison.tables_of(result), *predictions.tables_of(result))
+        every = (comparison, predictions, benchmark)
+        found = [one for module in every for one in module.tables_of(result)]
         return tuple((title, table.html()) for title, table in found)
     except (KeyError, ValueError):
         return ()

@@ -105,6 +105,16 @@ SECTIONS: dict[str, Section] = {
         "draws, and whether the weight that a sample has when distillation is read as a prior "
         "follows from what the teacher predicts at all.",
     ),
+    "digits_benchmark": Section(
+        "Which method makes the better student?",
+        "All training methods of the five papers, with their papers' values, train the same small "
+        "network on the same digits, of which a fifth has a wrong label. Those that need a teacher "
+        "share one, the same network trained on the same labels. Who gains over labels alone, and "
+        "by more than the seeds vary? What does it change to report the best epoch on the test set "
+        "in place of the last? And what becomes of the wrong labels? This is a benchmark of the "
+        "methods in one small setting; the networks and images of the papers are the work of "
+        "stillroom bench, which lists and compares these runs too.",
+    ),
 }
 
 # Told after those, and only where there is a result: they are made of the user's own data.

@@ -7,6 +7,7 @@ from stillroom import options, pictures, terminal
 from stillroom.errors import UserError
 
 if TYPE_CHECKING:
+    from sims.results import Result
     from stillroom.request import Common
 
 SUMMARY = "run an experiment; alone, list them"
@@ -67,6 +68,8 @@ def _run(name: str, config: Any, common: "Common") -> int:  # noqa: ANN401
         done = runner.finish(name, config, context=context)
     print(terminal.findings(done.result, experiments.title(name)))
     print(f"\n{terminal.LEGEND}")
+    if name == "digits_benchmark":
+        print(_table(done.result))
     print(f"{'already finished, from' if done.fetched else 'stored in'} {done.path}")
     if common.figures:
         drawn = pictures.draw({name: done.result}, out, reporter=reporter)
@@ -74,3 +77,15 @@ def _run(name: str, config: Any, common: "Common") -> int:  # noqa: ANN401
             print(terminal.files(drawn.files, out / "figures"))
         return terminal.drawing_status(drawn)
     return 0
+
+
+def _table(result: "Result") -> str:
+    """The table of the benchmark, as wide as the terminal, with what its columns are."""
+    from figures.report import benchmark
+
+    (title, table), _ = benchmark.tables_of(result)
+    shown = terminal.fitted(
+        table.columns, table.rows, least=benchmark.LEAST, whole="`stillroom report` has all"
+    )
+    more = "`stillroom bench list`, `show` and `compare` have these runs, and other formats."
+    return f"\n{title}\n\n{shown}\n\n{terminal.listed(list(benchmark.MEANINGS))}\n\n{more}"
