@@ -115,7 +115,9 @@ class TableTeacher:
         """Logits of cells, (cells, classes), in chunks of one size."""
         device = next(self.teacher.network.parameters()).device
         if device.type != "cpu":
-            return self._asked(index.to(device), view.to(device))
+            # from pinned memory, or the host would wait until the device has done all before
+            sent = (part.pin_memory().to(device, non_blocking=True) for part in (index, view))
+            return self._asked(*sent)
         count = len(index)
         short = -count % CHUNK
         index, view = (torch.cat([part, part[:1].expand(short)]) for part in (index, view))

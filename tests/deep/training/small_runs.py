@@ -60,9 +60,9 @@ def small(
     )
 
 
-def trainer_of(*configs, out=None, view_table=True):
+def trainer_of(*configs, out=None, view_table=True, device="cpu"):
     """A trainer as the runner makes it, before its first step."""
-    runner = Runner(out, view_table=view_table)
+    runner = Runner(out, view_table=view_table, device=device)
     first = configs[0]
     taught_by = runner._taught_by(first)
     prepared = runner.prepared(first)
@@ -70,6 +70,7 @@ def trainer_of(*configs, out=None, view_table=True):
         configs,
         prepared,
         teacher=runner._teacher(first, taught_by, prepared),
+        device=device,
         hyper=runner._fitted(first, taught_by, prepared),
         chosen=torch.arange(5),
     )
