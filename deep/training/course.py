@@ -85,11 +85,11 @@ class Course:
         probabilities = torch.softmax(logits, dim=-1)
         confidence, prediction = probabilities.max(dim=-1)
         label = probabilities.gather(-1, labels[..., None]).squeeze(-1)
-        where = rows_at(self._now["visited"], index)
-        self._now["confidence"][where] = confidence.half()
-        self._now["label_probability"][where] = label.half()
-        self._now["prediction"][where] = prediction.short()
-        self._now["visited"][where] = True
+        # along the last axis each member has its own samples
+        self._now["confidence"].scatter_(-1, index, confidence.half())
+        self._now["label_probability"].scatter_(-1, index, label.half())
+        self._now["prediction"].scatter_(-1, index, prediction.short())
+        self._now["visited"].scatter_(-1, index, value=True)
         if "probabilities" in self._now:
             kept = self._now["probabilities"]
             kept[rows_at(kept, self._place[index])] = probabilities

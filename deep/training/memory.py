@@ -6,6 +6,7 @@ Each part offers ``tensors()``, in the memory that training changes, and ``load(
 import math
 from collections.abc import Callable, Mapping
 from copy import deepcopy
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +18,13 @@ def rows_at(table: Tensor, index: Tensor) -> tuple[Tensor, ...]:
     """The index that finds rows of samples in ``table`` (..., samples, ...) of each member."""
     if index.ndim == 1:
         return (index,)
-    members = torch.arange(len(table), device=index.device)[:, None]
-    return members, index
+    return _members(len(table), index.device), index
+
+
+@lru_cache(maxsize=16)
+def _members(count: int, device: torch.device) -> Tensor:
+    """Numbers of the members, one a row: made once, not in every step."""
+    return torch.arange(count, device=device)[:, None]
 
 
 def frozen_copy(network: nn.Module) -> nn.Module:
@@ -143,8 +149,9 @@ class Average:
         own: list[Tensor] = list(self.network.parameters())
         theirs: list[Tensor] = list(source.parameters())
         torch._foreach_lerp_(own, theirs, 1 - decay)
-        for mine, new in zip(self.network.buffers(), source.buffers(), strict=True):
-            mine.copy_(new)
+        kept: list[Tensor] = list(self.network.buffers())
+        if kept:
+            torch._foreach_copy_(kept, list(source.buffers()))
 
     def tensors(self) -> dict[str, Tensor]:
         """Weights and buffers."""

@@ -58,7 +58,8 @@ class Plan:
         self.per_epoch = recipe.steps_per_epoch(samples)
         self.steps = recipe.steps(samples, configs[0].scale)
         self._epoch: int | None = None
-        self._visits: list[Visit] = []
+        self._drawn: tuple[tuple[Tensor, ...], tuple[Tensor, ...]] = ((), ())
+        """Of the present epoch: order, views and draws, in the host's memory and on the device."""
 
     @property
     def epochs(self) -> int:
@@ -73,29 +74,24 @@ class Plan:
         """What update number ``step``, counted from 0, sees."""
         epoch, place = divmod(step, self.per_epoch)
         if epoch != self._epoch:
-            self._visits, self._epoch = self._drawn(epoch), epoch
-        return self._visits[place]
+            self._drawn, self._epoch = self._draw(epoch), epoch
+        here, there = self._drawn
+        batch = slice(place * self.batch, (place + 1) * self.batch)
+        return Visit(
+            index=there[0][..., batch],
+            view=there[1][..., batch],
+            host_index=here[0][..., batch],
+            host_view=here[1][..., batch],
+            draws=there[2][..., batch, :] if self.draws else None,
+        )
 
-    def _drawn(self, epoch: int) -> list[Visit]:
+    def _draw(self, epoch: int) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         members = [self._member(config, epoch) for config in self.configs]
-        parts = [
+        here = tuple(
             torch.from_numpy(np.stack(part) if len(members) > 1 else part[0])
             for part in zip(*members, strict=True)
-        ]
-        there = [part.to(self.device, non_blocking=True) for part in parts]
-        visits = []
-        for begin in range(0, self.per_epoch * self.batch, self.batch):
-            here = slice(begin, begin + self.batch)
-            visits.append(
-                Visit(
-                    index=there[0][..., here],
-                    view=there[1][..., here],
-                    host_index=parts[0][..., here],
-                    host_view=parts[1][..., here],
-                    draws=there[2][..., here, :] if self.draws else None,
-                )
-            )
-        return visits
+        )
+        return here, tuple(part.to(self.device, non_blocking=True) for part in here)
 
     def _member(self, config: RunConfig, epoch: int) -> tuple[np.ndarray, ...]:
         """Order, and views and draws in that order: a sample keeps its own whatever the order."""

@@ -17,7 +17,7 @@ from deep.data.prepared import Prepared, Split
 from deep.losses import regularization_mask, required
 from deep.method import Batch, Outputs, State
 from deep.models.stacked import Stacked
-from deep.training import evaluation
+from deep.training import evaluation, heap
 from deep.training.best import Best, under
 from deep.training.config import RunConfig
 from deep.training.course import Course
@@ -87,6 +87,7 @@ class Trainer:
             self.members, len(data.train), data.classes, rows=chosen, device=device
         )
         self.best = Best(self)
+        heap.keep()
 
     @property
     def members(self) -> tuple[int, ...]:
@@ -123,7 +124,8 @@ class Trainer:
     def step(self) -> Tensor:
         """One update; the loss of each sample before it, shape (..., batch) or one a batch."""
         number = self.updates + 1
-        self.network.train()
+        if not self.network.training:  # whoever evaluates gives every part its mode back
+            self.network.train()
         visit = self.plan.visit(self.updates)
         look = Look(self.viewer, visit, white=self.data.white)
         inputs = look.inputs(self.normalization)
@@ -136,7 +138,8 @@ class Trainer:
         with mixed(self.configs[0].precision, self.device):
             logits = self.network(inputs).float()
         terms = self.method.loss(self.hyper, Outputs(logits), taught, batch, state)
-        losses = torch.stack(list(terms.values())).sum(0)
+        first, *others = terms.values()
+        losses = sum(others, start=first)
         total = (losses.mean(-1) if losses.ndim > len(self.members) else losses).sum()
         gradients = torch.autograd.grad(total, self.weights)
         self._last_rate = self._rate()
@@ -148,6 +151,8 @@ class Trainer:
         self.course.add(visit.index, labels, logits.detach(), losses, counted)
         if self.plan.ends_epoch(self.updates - 1):
             self._end_epoch()
+        if self.done:
+            heap.give_back()
         return losses
 
     def _counted(self, taught: Outputs | None, batch: Batch, logits: Tensor) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """Training against a loop with the usual costs, methods against one-hot labels, overheads."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from itertools import count
@@ -15,6 +15,7 @@ from deep import methods, models
 from deep.data.augment import Viewer
 from deep.data.prepared import Prepared, prepare
 from deep.data.spec import DataSpec
+from deep.training import heap
 from deep.training.arrange import KEEPS, arranged
 from deep.training.config import RunConfig
 from deep.training.recipes import recipe
@@ -96,7 +97,17 @@ def kd_beside_reference(teacher: str, student: str, *, warm: bool) -> Mapping[st
     before = reference.run(batches_of(ours, range(3)))
     np.testing.assert_allclose(before, [ours.step().mean().item() for _ in before], rtol=2e-3)
     batches = batches_of(alone, range(STEPS, 2 * STEPS))
-    return {"usual loop": lambda: reference.run(batches), "stillroom": stepping(ours)}
+    step = stepping(ours)
+
+    def usual() -> None:
+        heap.limit(heap.USUAL)
+        reference.run(batches)
+
+    def stillroom() -> None:
+        heap.keep()
+        step()
+
+    return {"usual loop": usual, "stillroom": stillroom}
 
 
 def warmed(asked: NetworkTeacher, trainer: Trainer) -> TableTeacher:
