@@ -228,7 +228,9 @@ class Runner:
             if trainer.plan.ends_epoch(trainer.updates - 1):
                 refuse_hopeless(trainer)
             now = time.perf_counter()
-            if folder is None or not self._due(trainer, now - saved):
+            # a long run is kept after its last step too, should it not be possible to store it
+            last = trainer.done and (saved > begin or before > 0)
+            if folder is None or not (last or self._due(trainer, now - saved)):
                 continue
             saved, spent = now, before + now - begin
             facts = {"runs": keys, "updates": trainer.updates, "seconds": spent}

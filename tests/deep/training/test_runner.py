@@ -27,7 +27,14 @@ from deep.training.config import ImportedTeacher
 from deep.training.evaluation import measure
 from deep.training.importing import import_teacher
 from deep.training.runner import Runner
-from tests.deep.training.small_runs import DATA, assert_same_run, killed_runs, small
+from tests.deep.training.small_runs import (
+    DATA,
+    assert_same,
+    assert_same_run,
+    killed_runs,
+    small,
+    trainer_of,
+)
 
 HOUSE = Path(__file__).parents[3]
 STEPS = 18
@@ -170,7 +177,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
     assert said == ["going on after 8 of 18 steps"]
 
 
-def test_a_disk_full_at_the_end_loses_no_checkpoint(tmp_path, monkeypatch):
+def test_a_disk_full_at_the_end_loses_no_step(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
@@ -180,7 +187,7 @@ def test_a_disk_full_at_the_end_loses_no_checkpoint(tmp_path, monkeypatch):
             Runner(tmp_path, checkpoint_steps=4).run(small())
     said = []
     Runner(tmp_path, say=said.append).run(small())
-    assert said == ["going on after 16 of 18 steps"]
+    assert said == ["going on after 18 of 18 steps"]
 
 
 def test_two_processes_that_want_one_run_train_it_once(tmp_path):
@@ -507,6 +514,17 @@ def test_an_imported_teacher_must_fit_the_images(tmp_path, monkeypatch):
         ValueError, match=r"teacher must be of the family 'mlp' for 10 classes and images of 3072"
     ):
         Runner(tmp_path).run(colors)
+
+
+def test_a_generation_is_taught_by_the_best_epoch_of_the_one_before(tmp_path):
+    config = small("born_again", options={"generation": 2}, epochs=4)
+    Runner(tmp_path).run(config)
+    assert len(Runs(tmp_path).present()) == 3
+    before = Runner(tmp_path).run(config.teacher)
+    assert before.record["config"]["method"]["name"] == "born_again"
+    asked = trainer_of(config, out=tmp_path).teacher.teacher.network.state_dict()
+    assert_same(asked, before.state("best"))
+    assert before.measures["best"]["epoch"] < 4  # or this would be no test
 
 
 def test_all_methods_begin_alike():
