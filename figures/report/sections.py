@@ -108,8 +108,8 @@ SECTIONS: dict[str, Section] = {
     "digits_benchmark": Section(
         "Which method makes the better student?",
         "All training methods of the five papers, with their papers' values, train the same small "
-        "network on the same digits, of which a fifth has a wrong label. Those that need a teacher "
-        "share one, the same network trained on the same labels. Who gains over labels alone, and "
+        "network on the same digits, some of which are mislabeled. Those that need a teacher share "
+        "one, the same network trained on the same labels. Who gains over labels alone, and "
         "by more than the seeds vary? What does it change to report the best epoch on the test set "
         "in place of the last? And what becomes of the wrong labels? This is a benchmark of the "
         "methods in one small setting; the networks and images of the papers are the work of "

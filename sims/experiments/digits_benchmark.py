@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from sims.parts.benchmark_rows import Row
 
 Arrays = dict[str, NDArray[Any]]
+_AVAILABLE = 1442  # training digits
+_SHARED = ("flipped", "train_samples", "test_samples", "classes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ class Config:
             seed=(SEED[0], SEED[1] - 1000),
         )
         if self.samples is not None:
-            within(self, samples=(50, 10**9))
+            within(self, samples=(50, _AVAILABLE))
         for name in self.methods:
             if name not in methods.names():
                 methods.get(name)  # says which there are
@@ -113,15 +115,13 @@ def run(config: Config, context: Context) -> Result:
         jobs = [teaching(students[0]), *students]
         teacher, *parts = context.map(trained, jobs, description="students of every method")
     arrays = {name: np.stack([part[name] for part in parts]) for name in parts[0]}
-    found = _named(table) | _compared(table, arrays)
+    found = _named(table)
+    found |= compared(found["method"], arrays)
     found |= {name: arrays.pop(name).flat[:1] for name in _SHARED}
     found |= {"seeds": np.arange(config.seeds) + config.seed, "noise": np.asarray([config.noise])}
     found |= arrays
     found |= {f"teacher_{name}": one[0] for name, one in teacher.items() if name not in _SHARED}
     return Result("digits_benchmark", asdict(config), found, findings(found))
-
-
-_SHARED = ("flipped", "train_samples", "test_samples", "classes")
 
 
 def _job(config: Config, row: "Row", out: Path) -> Job:
@@ -167,11 +167,16 @@ def _named(table: "list[Row]") -> Arrays:
     }
 
 
-def _compared(table: "list[Row]", arrays: Arrays) -> Arrays:
-    """Means and differences to the baseline with their intervals, for what tables show."""
+def compared(names: NDArray[Any], arrays: Arrays) -> Arrays:
+    """Means and differences to the baseline with their intervals, for what tables show.
+
+    Args:
+        names: Method of each row.
+        arrays: Measures by name, of shape (rows, seeds), and the number of classes.
+    """
     from sims.parts.benchmark_rows import BASELINE
 
-    baseline = [row.method.name for row in table].index(BASELINE)
+    baseline = names.tolist().index(BASELINE)
     chance = 1 / int(arrays["classes"].flat[0])
     found: Arrays = {
         "baseline": np.asarray([baseline]),
