@@ -26,14 +26,14 @@ class Hyper:
     """w."""
     temperature: float = 1.0
     """T of the teacher alone: 1; fig. 2 varies it, about 2.5 being enough."""
-    teacher: str = "best"
+    taught_by: str = "best"
     """Of the generation before: its ``"best"`` validation epoch (paper), or the ``"final"``."""
 
     def __post_init__(self) -> None:
         checks.integer("generation", self.generation, minimum=1)
         checks.fraction("label_weight", self.label_weight)
         checks.temperature("temperature", self.temperature)
-        checks.choice("teacher", self.teacher, ("best", "final"))
+        checks.choice("taught_by", self.taught_by, ("best", "final"))
 
 
 def born_again(
@@ -67,7 +67,7 @@ def needs(hyper: Hyper) -> Needs:
     if hyper.generation > 1:
         options = asdict(replace(hyper, generation=hyper.generation - 1))
         before = MethodSpec("born_again", tuple(sorted(options.items())))
-    return Needs(teacher=hyper.teacher, taught_by=before)
+    return Needs(teacher=hyper.taught_by, taught_by=before)
 
 
 def loss(

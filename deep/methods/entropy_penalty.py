@@ -26,13 +26,13 @@ class Hyper:
 
     beta: float = 0.1859
     """beta >= 0. The mass .85 asks for .1859 of 100 classes, .2992 of 10."""
-    samples: int = 1
+    divided_by: int = 1
     """n: 1, the penalty of each sample, or the size of the training set for the objective as it is
     printed, which divides the entropy, but not the label's part, once more than the mean does."""
 
     def __post_init__(self) -> None:
         checks.nonnegative("beta", checks.scalar("beta", self.beta))
-        checks.integer("samples", self.samples, minimum=1)
+        checks.integer("divided_by", self.divided_by, minimum=1)
 
 
 PAPER = {name: Hyper(beta=0.2992) for name in ("cifar10", "mnist", "digits")}
@@ -40,7 +40,7 @@ PAPER = {name: Hyper(beta=0.2992) for name in ("cifar10", "mnist", "digits")}
 
 
 def entropy_penalized(
-    student_logits: Tensor, labels: Tensor, *, beta: float = 0.1859, samples: int = 1
+    student_logits: Tensor, labels: Tensor, *, beta: float = 0.1859, divided_by: int = 1
 ) -> Tensor:
     """The loss above, one value a sample; it may be negative.
 
@@ -48,14 +48,14 @@ def entropy_penalized(
         student_logits: z, shape (..., batch, classes).
         labels: y, int64 of shape (..., batch).
         beta: Strength.
-        samples: n, by which it is divided.
+        divided_by: n, by which the entropy is divided.
 
     >>> entropy_penalized(torch.tensor([[2.0, 0.0]]), torch.tensor([0]), beta=0.5)
     tensor([-0.0557])
     """
     log_s = torch.log_softmax(student_logits, dim=-1)
     entropy = -(log_s.exp() * log_s).sum(-1)
-    return cross_entropy(student_logits, labels) - (beta / samples) * entropy
+    return cross_entropy(student_logits, labels) - (beta / divided_by) * entropy
 
 
 def needs(hyper: Hyper) -> Needs:  # noqa: ARG001

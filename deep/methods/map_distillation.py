@@ -54,7 +54,7 @@ class Hyper:
     """a: of ``"eq3"``, and what beta of None is solved for."""
     label_mass: float = 0.85
     """What a temperature of None is solved for."""
-    teacher: str = "final"
+    taught_by: str = "final"
     """Of the teacher's run: the network after the last step, or of the ``"best"`` validation
     epoch."""
 
@@ -75,7 +75,7 @@ class Hyper:
         if self.beta is None and self.reading == "eq6" and not 0 < self.label_weight < 1:
             msg = f"label_weight must be in (0, 1) to solve for beta, got {self.label_weight}"
             raise ValueError(msg)
-        checks.choice("teacher", self.teacher, ("final", "best"))
+        checks.choice("taught_by", self.taught_by, ("final", "best"))
 
 
 def map_distillation(
@@ -240,7 +240,7 @@ def _strength(hyper: Hyper, log_mass: checks.Array, classes: int) -> float:
 
 def needs(hyper: Hyper) -> Needs:
     """The teacher."""
-    return Needs(teacher=hyper.teacher)
+    return Needs(teacher=hyper.taught_by)
 
 
 def loss(

@@ -34,7 +34,7 @@ class Hyper:
     that the mean label mass of its targets is ``label_mass`` (section 7)."""
     label_mass: float = 0.85
     """The mass that a temperature of None is solved for."""
-    teacher: str = "final"
+    taught_by: str = "final"
     """Of the teacher's run: the network after the last step, or of the ``"best"`` validation
     epoch."""
 
@@ -48,7 +48,7 @@ class Hyper:
         else:
             checks.temperature("temperature", self.temperature)
             checks.fraction("label_mass", self.label_mass)
-        checks.choice("teacher", self.teacher, ("final", "best"))
+        checks.choice("taught_by", self.taught_by, ("final", "best"))
 
 
 def pruned_distillation(
@@ -122,7 +122,7 @@ def fit(hyper: Hyper, teacher_logits: ArrayLike, labels: ArrayLike) -> Hyper:
 
 def needs(hyper: Hyper) -> Needs:
     """The teacher."""
-    return Needs(teacher=hyper.teacher)
+    return Needs(teacher=hyper.taught_by)
 
 
 def loss(

@@ -44,7 +44,7 @@ class Hyper:
     factor: str = "tau2"
     """c of ``"both"``, which the paper does not state: ``"tau2"``, ``"tau"``, ``"1"`` or
     ``"2tau2"``."""
-    teacher: str = "final"
+    taught_by: str = "final"
     """Of the teacher's run: the network after the last step, or of the ``"best"`` validation epoch
     (the paper has "a pre-trained teacher"; its code keeps the latter)."""
 
@@ -57,7 +57,7 @@ class Hyper:
             checks.fraction("label_mass", self.label_mass)
         checks.choice("tempered", self.tempered, TEMPERED)
         checks.choice("factor", self.factor, FACTORS)
-        checks.choice("teacher", self.teacher, ("final", "best"))
+        checks.choice("taught_by", self.taught_by, ("final", "best"))
 
 
 def self_distillation(
@@ -122,7 +122,7 @@ def fit(hyper: Hyper, teacher_logits: ArrayLike, labels: ArrayLike) -> Hyper:
 
 def needs(hyper: Hyper) -> Needs:
     """The teacher."""
-    return Needs(teacher=hyper.teacher)
+    return Needs(teacher=hyper.taught_by)
 
 
 def loss(

@@ -287,7 +287,7 @@ def test_every_option_is_tried():
     tried = {
         name: {key for owner, given in ALL if owner == name for key in given} for name in owned
     }
-    only_needs = {"teacher", "stop", "init", "smoothing", "filter_temperature", "decay", "warmup"}
+    only_needs = {"taught_by", "stop", "init", "smoothing", "filter_temperature", "decay", "warmup"}
     only_needs |= {"start", "statistics", "label_mass"}
     same = {"criterion", "label_weight", "soft_weight", "value", "temperature", "excluded", "added"}
     for name in owned:
@@ -763,11 +763,11 @@ def test_filter_kd_asks_for_its_table():
 
 def test_generations_teach_each_other():
     method, generation = methods.get("born_again"), 3
-    hyper = method.Hyper(generation=generation, temperature=2.5, teacher="final")
+    hyper = method.Hyper(generation=generation, temperature=2.5, taught_by="final")
     while (needs := method.needs(hyper)).taught_by is not None:
         assert needs.teacher == "final"
         assert needs.taught_by == methods.spec(
-            "born_again", generation=generation - 1, temperature=2.5, teacher="final"
+            "born_again", generation=generation - 1, temperature=2.5, taught_by="final"
         )
         hyper = methods.hyper(needs.taught_by)
         generation -= 1
@@ -799,7 +799,7 @@ def test_what_teaches():
     }
     for name in ("self_distillation", "pruned_distillation", "map_distillation"):
         method = methods.get(name)
-        assert method.needs(method.Hyper(teacher="best")).teacher == "best"
+        assert method.needs(method.Hyper(taught_by="best")).teacher == "best"
     truth, average = methods.get("ground_truth"), methods.get("parameter_average")
     assert truth.needs(truth.Hyper()).posterior
     assert average.needs(average.Hyper()).kept_average == WeightAverage(decay=0.95)
@@ -874,7 +874,7 @@ _RS_BAD = {
     "soft_weight": math.inf,
     "value": "mse",
 }
-_MASS_BAD = {"label_weight": -1.0, "temperature": math.inf, "label_mass": 1.0, "teacher": "worst"}
+_MASS_BAD = {"label_weight": -1.0, "temperature": math.inf, "label_mass": 1.0, "taught_by": "worst"}
 BAD = {
     "kd": {**_REN_BAD, "soft_weight": -1.0},
     "label_smoothing": {"epsilon": 1.5, "convention": "torch"},
@@ -893,7 +893,7 @@ BAD = {
         "start": "other",
         "statistics": "eval",
     },
-    "born_again": {"generation": 0, "label_weight": 2.0, "temperature": 0.0, "teacher": "table"},
+    "born_again": {"generation": 0, "label_weight": 2.0, "temperature": 0.0, "taught_by": "table"},
     "wsl": {
         "temperature": math.nan,
         "alpha": -1.0,

@@ -78,7 +78,7 @@ GOLDEN = {
         lambda p: closed.entropy_penalty(p["z"], p["y"], 0.7),
     ),
     "entropy penalty as printed": (
-        lambda z, t: entropy_penalized(z, t["y"], beta=0.7, samples=7),
+        lambda z, t: entropy_penalized(z, t["y"], beta=0.7, divided_by=7),
         lambda p: closed.entropy_penalty(p["z"], p["y"], 0.7, samples=7),
     ),
     "tf-kd": (
@@ -302,7 +302,7 @@ def test_wrappers_hand_every_option_on():
             multiplier=50.0,
             class_mean=True,
         ),
-        ("entropy_penalty", ("beta", 0.4), ("samples", 3)): closed.entropy_penalty(
+        ("entropy_penalty", ("beta", 0.4), ("divided_by", 3)): closed.entropy_penalty(
             z, y, 0.4, samples=3
         ),
         ("beta_smoothing", ("label_weight", 0.4), ("rank_by", "true")): closed.beta_smoothing(
@@ -701,7 +701,7 @@ REFUSED = [
     ("tf_kd", {"student_temperature": 0.0}),
     ("tf_kd", {"multiplier": -1.0}),
     ("entropy_penalty", {"beta": -0.1}),
-    ("entropy_penalty", {"samples": 0}),
+    ("entropy_penalty", {"divided_by": 0}),
     ("early_kd", {"switch": 1.5}),
     ("early_kd", {"window": -0.1}),
     ("late_kd", {"ramp": "end"}),
