@@ -62,6 +62,12 @@ class Prepared:
         """Number of classes."""
         return len(self.class_names)
 
+    @property
+    def image(self) -> tuple[int, int, int]:
+        """Height, width and channels of every image."""
+        height, width, channels = self.train.images.shape[1:]
+        return height, width, channels
+
 
 @dataclass(frozen=True, slots=True)
 class _Arrays:

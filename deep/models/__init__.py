@@ -1,9 +1,10 @@
 """Networks, each with named taps: one module a family, found by name.
 
 A family is a module of this package with ``Options`` (a frozen dataclass) and
-``build(options, inputs, classes, rng)``; to add one is to add a file. Networks of a family that
-have a name of their own stand in its ``NAMED``, a literal dictionary of their options. Names are
-read from the source, so that listing them loads neither the families nor torch.
+``build(options, inputs, classes, rng)``, where ``inputs`` is the shape of an image or a number;
+to add one is to add a file. Networks of a family that have a name of their own stand in its
+``NAMED``, a literal dictionary of their options. Names are read from the source, so that listing
+them loads neither the families nor torch.
 """
 
 import ast
@@ -107,10 +108,27 @@ def spec(name: str, **options: Option) -> ModelSpec:
     return ModelSpec(name, tuple(sorted(filled.items())))
 
 
-def build(model: ModelSpec, *, inputs: int, classes: int, rng: np.random.Generator) -> "Network":
+def build(
+    model: ModelSpec,
+    *,
+    inputs: "int | tuple[int, int, int]",
+    classes: int,
+    rng: np.random.Generator,
+) -> "Network":
     """The network of ``model`` at its initialization, float32 on the CPU.
 
     All weights are drawn from ``rng``, so that one seed gives one network on any device.
+
+    Args:
+        model: Which network.
+        inputs: Height, width and channels of the images, which come flattened with the channels
+            last; or how many numbers an input has, which networks on images take for those of a
+            square image of one channel or three.
+        classes: Number of classes.
+        rng: Where the weights come from.
+
+    Raises:
+        ValueError: If the network cannot take such inputs.
     """
     family = _family(model.name)
     network: Network = family.build(family.Options(**dict(model.options)), inputs, classes, rng)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from deep.models.convolutional import Residual, convolution, initialize, linear, norm
-from deep.models.network import image
+from deep.models.network import Inputs, image
 from theory import checks
 
 NAMED = {
@@ -132,24 +132,24 @@ def groups(
     return made
 
 
-def build(options: Options, inputs: int, classes: int, rng: np.random.Generator) -> ResNet:
+def build(options: Options, inputs: Inputs, classes: int, rng: np.random.Generator) -> ResNet:
     """The network at its initialization: `initialize`, biases of the head as torch draws them.
 
-    That is RepDistiller's. ``inputs`` is the size of flattened square images of one channel or
-    three, of any side: 8 gives last maps of 2 by 2, 32 of 8 by 8.
+    That is RepDistiller's. ``inputs`` is the shape of the images, or the size of flattened square
+    ones of one channel or three; any sides will do: 8 gives last maps of 2 by 2, 32 of 8 by 8.
 
     >>> network = build(Options(depth=8), 3072, 10, np.random.default_rng(0))
     >>> network.taps, sum(weights.numel() for weights in network.parameters())
     (('stem', 'group1', 'group2', 'group3', 'pooled', 'logits'), 78042)
 
     Raises:
-        ValueError: If the images are not square with one channel or three.
+        ValueError: If ``inputs`` is a number, and not of square images of one channel or three.
     """
-    side, colors = image(inputs)
+    shape = image(inputs)
     channels = [max(16, 8 * options.width), *(n * options.width for n in (16, 32, 64))]
     network = ResNet(
-        (side, side, colors),
-        stem=Stem(colors, channels[0]),
+        shape,
+        stem=Stem(shape[2], channels[0]),
         groups=groups(
             channels,
             [(options.depth - 2) // 6] * 3,

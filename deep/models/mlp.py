@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 from torch import Tensor, nn
 
-from deep.models.network import Network, dense
+from deep.models.network import Inputs, Network, dense, size
 from theory import checks
 
 
@@ -53,14 +53,14 @@ class Mlp(Network):
         return tuple(f"layers.{number}" for number in range(len(self.layers)))
 
 
-def build(options: Options, inputs: int, classes: int, rng: np.random.Generator) -> Mlp:
+def build(options: Options, inputs: Inputs, classes: int, rng: np.random.Generator) -> Mlp:
     """The network at its initialization.
 
     >>> network = build(Options(width=8), 4, 3, np.random.default_rng(0))
     >>> network.taps, [tuple(layer.weight.shape) for layer in network.layers]
     (('hidden1', 'hidden2', 'logits'), [(8, 4), (8, 8), (3, 8)])
     """
-    sizes = [inputs, *[options.width] * options.depth, classes]
+    sizes = [size(inputs), *[options.width] * options.depth, classes]
     return Mlp(
         [
             dense(

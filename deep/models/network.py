@@ -1,12 +1,19 @@
 """What every network here offers to loops, ensembles and projections."""
 
 from abc import abstractmethod
-from math import isqrt
+from math import isqrt, prod
 from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from theory import checks
+
+Shape = tuple[int, int, int]
+"""Height, width and channels of an image."""
+Inputs = int | Shape
+"""How many numbers an input has, or the shape of the image that it is, flattened."""
 
 
 class Network(nn.Module):
@@ -68,26 +75,43 @@ def dense(
     return layer
 
 
-def image(inputs: int) -> tuple[int, int]:
-    """Side and channels of square images with ``inputs`` numbers.
+def size(inputs: Inputs) -> int:
+    """How many numbers an input has.
 
-    >>> image(64), image(3072)
-    ((8, 1), (32, 3))
+    >>> size(64), size((8, 32, 3))
+    (64, 768)
+    """
+    return prod(inputs) if isinstance(inputs, tuple) else inputs
+
+
+def image(inputs: Inputs) -> Shape:
+    """Height, width and channels of images: as they are given, or of squares with so many numbers.
+
+    >>> image((8, 32, 1)), image(64), image(3072)
+    ((8, 32, 1), (8, 8, 1), (32, 32, 3))
 
     Raises:
-        ValueError: If the images are not square with one channel or three.
+        ValueError: If a shape is not three numbers >= 1, or only how many numbers there are is
+            given and these are not square images with one channel or three.
     """
+    if isinstance(inputs, tuple):
+        if len(inputs) != 3:
+            msg = f"inputs must be height, width and channels of images, got {inputs}"
+            raise ValueError(msg)
+        height, width, channels = (checks.integer("inputs", one, minimum=1) for one in inputs)
+        return height, width, channels
     for colors in (1, 3):
         side = isqrt(inputs // colors) if inputs > 0 else 0
         if inputs > 0 and colors * side**2 == inputs:
-            return side, colors
+            return side, side, colors
     msg = (
-        f"inputs must be square images of one channel or three, d = s^2 or 3 s^2, got d = {inputs}"
+        "inputs must be square images of one channel or three, d = s^2 or 3 s^2, got "
+        f"d = {inputs}; give height, width and channels of others"
     )
     raise ValueError(msg)
 
 
-def maps(inputs: Tensor, shape: tuple[int, int, int]) -> Tensor:
+def maps(inputs: Tensor, shape: Shape) -> Tensor:
     """Flattened images (n, d) of ``shape``, height, width and channels, as (n, c, h, w).
 
     A view: pixels whose channels stand side by side already lie as ``torch.channels_last`` has it.

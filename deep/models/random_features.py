@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deep.models.network import Network, dense
+from deep.models.network import Inputs, Network, dense, size
 from theory import checks
 
 
@@ -56,13 +56,16 @@ class RandomFeatures(Network):
         return ("head",)
 
 
-def build(options: Options, inputs: int, classes: int, rng: np.random.Generator) -> RandomFeatures:
+def build(
+    options: Options, inputs: Inputs, classes: int, rng: np.random.Generator
+) -> RandomFeatures:
     """The network at its initialization; the features are drawn first.
 
     >>> network = build(Options(features=8), 4, 3, np.random.default_rng(0))
     >>> tuple(network.projection.shape), tuple(network.head.weight.shape)
     ((8, 4), (3, 8))
     """
-    drawn = rng.standard_normal((options.features, inputs)) * (options.scale * inputs**-0.5)
+    seen = size(inputs)
+    drawn = rng.standard_normal((options.features, seen)) * (options.scale * seen**-0.5)
     head = dense(options.features, classes, rng, init=options.head, bias=False)
     return RandomFeatures(torch.from_numpy(drawn).float(), head)

@@ -10,7 +10,7 @@ import numpy as np
 
 from deep.models.cifar_resnet import ResNet, Stem, groups
 from deep.models.convolutional import initialize, linear
-from deep.models.network import image
+from deep.models.network import Inputs, image
 from theory import checks
 
 NAMED = {"resnet18": {"depth": 18}, "resnet34": {"depth": 34}}
@@ -33,23 +33,24 @@ class Options:
             raise ValueError(msg)
 
 
-def build(options: Options, inputs: int, classes: int, rng: np.random.Generator) -> ResNet:
+def build(options: Options, inputs: Inputs, classes: int, rng: np.random.Generator) -> ResNet:
     """The network at its initialization: `initialize`, biases of the head as torch draws them.
 
-    That is torchvision's, whose convolutions are drawn by their fan-out too. ``inputs`` is the size
-    of flattened square images of one channel or three, of any side.
+    That is torchvision's, whose convolutions are drawn by their fan-out too. ``inputs`` is the
+    shape of the images, of any sides, or the size of flattened square ones of one channel or
+    three.
 
     >>> network = build(Options(), 64, 10, np.random.default_rng(0))
     >>> network.taps
     ('stem', 'group1', 'group2', 'group3', 'group4', 'pooled', 'logits')
 
     Raises:
-        ValueError: If the images are not square with one channel or three.
+        ValueError: If ``inputs`` is a number, and not of square images of one channel or three.
     """
-    side, colors = image(inputs)
+    shape = image(inputs)
     network = ResNet(
-        (side, side, colors),
-        stem=Stem(colors, CHANNELS[0]),
+        shape,
+        stem=Stem(shape[2], CHANNELS[0]),
         groups=groups(CHANNELS, BLOCKS[options.depth], strides=[1, 2, 2, 2], shortcut="projection"),
         head=linear(CHANNELS[-1], classes),
         widest=CHANNELS[0],

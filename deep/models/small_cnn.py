@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deep.models.network import Network, dense, image
+from deep.models.network import Inputs, Network, Shape, dense, image
 from theory import checks
 
 EVALUATED = 1024
@@ -46,9 +46,7 @@ class Options:
 class SmallCnn(Network):
     """Layers ``convolutions.0`` and on, then ``head``; taps ``block1`` and on, then ``logits``."""
 
-    def __init__(
-        self, shape: tuple[int, int, int], blocks: list[nn.Conv2d], head: nn.Linear, pool: int
-    ) -> None:
+    def __init__(self, shape: Shape, blocks: list[nn.Conv2d], head: nn.Linear, pool: int) -> None:
         super().__init__()
         self.even = blocks[0].kernel_size[0] % 2 == 0
         self.shape = shape
@@ -81,34 +79,36 @@ class SmallCnn(Network):
         return torch.cat([self.features(part)[-1] for part in parts])
 
 
-def build(options: Options, inputs: int, classes: int, rng: np.random.Generator) -> SmallCnn:
+def build(options: Options, inputs: Inputs, classes: int, rng: np.random.Generator) -> SmallCnn:
     """The network at its initialization.
 
-    ``inputs`` is the size of flattened square images of one channel or three.
+    ``inputs`` is the shape of the images, or the size of flattened square ones of one channel or
+    three.
 
     >>> network = build(Options(channels=8, kernel=3), 64, 10, np.random.default_rng(0))
     >>> network.taps, [tuple(layer.weight.shape) for layer in network.convolutions]
     (('block1', 'block2', 'block3', 'logits'), [(8, 1, 3, 3), (8, 8, 3, 3), (8, 8, 3, 3)])
 
     Raises:
-        ValueError: If the images are not square with one channel or three, or pooling leaves
-            nothing of them.
+        ValueError: If ``inputs`` is a number, and not of square images of one channel or three, or
+            pooling leaves nothing of the images.
     """
-    side, colors = image(inputs)
-    left = side // options.pool**options.depth
-    if left < 1:
+    shape = image(inputs)
+    height, width, colors = shape
+    left = [side // options.pool**options.depth for side in (height, width)]
+    if min(left) < 1:
         msg = (
             f"depth must be small enough for {options.pool}-fold pooling to leave something of "
-            f"images of {side} by {side}, got {options.depth}"
+            f"images of {height} by {width}, got {options.depth}"
         )
         raise ValueError(msg)
     blocks = [
         _convolution(colors if number == 0 else options.channels, options, rng, first=number == 0)
         for number in range(options.depth)
     ]
-    seen = options.channels * left**2
+    seen = options.channels * left[0] * left[1]
     head = dense(seen, classes, rng, init=options.init, bias=options.bias)
-    return SmallCnn((side, side, colors), blocks, head, options.pool)
+    return SmallCnn(shape, blocks, head, options.pool)
 
 
 def _convolution(

@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from deep.models.convolutional import Residual, convolution, initialize, linear, norm
-from deep.models.network import image
+from deep.models.network import Inputs, image
 from theory import checks
 
 NAMED = {
@@ -97,24 +97,24 @@ class WideResNet(Residual):
         return active.mean((2, 3))
 
 
-def build(options: Options, inputs: int, classes: int, rng: np.random.Generator) -> WideResNet:
+def build(options: Options, inputs: Inputs, classes: int, rng: np.random.Generator) -> WideResNet:
     """The network at its initialization: `initialize`, biases of the head at zero.
 
-    That is RepDistiller's. ``inputs`` is the size of flattened square images of one channel or
-    three, of any side.
+    That is RepDistiller's. ``inputs`` is the shape of the images, of any sides, or the size of
+    flattened square ones of one channel or three.
 
     >>> network = build(Options(width=1), 3072, 10, np.random.default_rng(0))
     >>> network.taps, sum(weights.numel() for weights in network.parameters())
     (('stem', 'group1', 'group2', 'group3', 'pooled', 'logits'), 175066)
 
     Raises:
-        ValueError: If the images are not square with one channel or three.
+        ValueError: If ``inputs`` is a number, and not of square images of one channel or three.
     """
-    side, colors = image(inputs)
+    shape = image(inputs)
     channels = [16, *(n * options.width for n in (16, 32, 64))]
     network = WideResNet(
-        (side, side, colors),
-        stem=convolution(colors, channels[0]),
+        shape,
+        stem=convolution(shape[2], channels[0]),
         groups=_groups(channels, (options.depth - 4) // 6),
         head=linear(channels[-1], classes),
     )

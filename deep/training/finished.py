@@ -93,9 +93,8 @@ class Finished:
         Raises:
             ValueError: If it is one for other images, or other classes.
         """
-        size = int(np.prod(data.train.images.shape[1:]))
         network = models.build(
-            self.model, inputs=size, classes=data.classes, rng=np.random.default_rng(0)
+            self.model, inputs=data.image, classes=data.classes, rng=np.random.default_rng(0)
         )
         held = self.state(which)
         for name, value in network.state_dict().items():
@@ -103,7 +102,7 @@ class Finished:
                 came = tuple(held[name].shape) if name in held else "none"
                 msg = (
                     f"teacher must be of the family {self.model.name!r} for {data.classes} classes "
-                    f"and images of {size} numbers, {name} of shape {tuple(value.shape)}, got "
+                    f"and images of shape {data.image}, {name} of shape {tuple(value.shape)}, got "
                     f"{came}"
                 )
                 raise ValueError(msg)

@@ -89,8 +89,8 @@ def import_teacher(
 
 
 def _network(model: ModelSpec, prepared: Prepared) -> Network:
-    size = int(np.prod(prepared.test.images.shape[1:]))
-    return models.build(model, inputs=size, classes=prepared.classes, rng=np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    return models.build(model, inputs=prepared.image, classes=prepared.classes, rng=rng)
 
 
 def _measured(

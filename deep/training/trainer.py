@@ -6,7 +6,6 @@ A trainer can say all that it is in tensors and facts, and go on from there bit 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -248,11 +247,10 @@ def initial_network(
     configs: Sequence[RunConfig], data: Prepared, *, purpose: str = "initial weights"
 ) -> nn.Module:
     """The network at its initialization, float32 on the CPU; members of an ensemble stacked."""
-    size = int(np.prod(data.train.images.shape[1:]))
     networks = [
         models.build(
             config.model,
-            inputs=size,
+            inputs=data.image,
             classes=data.classes,
             rng=stream(purpose, *config.init_key),
         )

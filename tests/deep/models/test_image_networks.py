@@ -310,3 +310,45 @@ def test_images_that_do_not_fit(name):
         ValueError, match=r"inputs must have shape \(n, 64\), images of 8 by 8 by 1"
     ):
         network(torch.rand(2, 192))
+
+
+@pytest.mark.parametrize("name", ["resnet8", "resnet18", "wrn_16_1", "small_cnn"])
+def test_an_image_keeps_its_shape(name):
+    """Not as the square image of as many pixels: a line of light shines in all of its row."""
+    shape = (8, 32, 1)
+    network = build(name, inputs=shape, classes=3).eval()
+    assert network.shape == shape
+    pixels = torch.zeros(1, *shape)
+    pixels[0, 2] = 1.0
+    maps = network.frozen(pixels.flatten(1))
+    assert tuple(maps.shape) == (1, 1, 8, 32)
+    assert torch.equal(maps[0, 0].sum(1), 32.0 * (torch.arange(8) == 2))
+    assert network(pixels.flatten(1)).shape == (1, 3)
+    square = build(name, inputs=(16, 16, 1), classes=3).eval()
+    counted = build(name, inputs=256, classes=3)
+    for one, other in zip(square.parameters(), counted.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("name", ["mlp", "random_features"])
+def test_networks_without_maps_take_any_shape(name):
+    whole, flat = build(name, inputs=(2, 5, 3)), build(name, inputs=30)
+    for one, other in zip(whole.parameters(), flat.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((8, 8), "inputs must be height, width and channels of images"),
+        ((8, 0, 1), "inputs must be an integer >= 1, got 0"),
+    ],
+)
+def test_shapes_that_are_no_image(shape, message):
+    with pytest.raises(ValueError, match=message):
+        build("resnet8", inputs=shape)
+
+
+def test_pooling_must_leave_something_of_both_sides():
+    with pytest.raises(ValueError, match="leave something of images of 4 by 32, got 3"):
+        build("small_cnn", inputs=(4, 32, 1))

@@ -449,7 +449,10 @@ COLORS = {"recipe_options": {"normalization": "cifar100"}}
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (lambda: small("kd", model="resnet8", teacher=models.named("mlp"), **TOY), "square images"),
+        (
+            lambda: small("kd", model="small_cnn", teacher=models.named("mlp"), **TOY),
+            "leave something of images of 5 by 6",
+        ),
         (lambda: small("kd", **COLORS), "normalization has 3 channels, the images have 1"),
         (
             lambda: small("kd", views="reflect_crop_flip", recipe_options={"pad": 8}),
@@ -511,7 +514,7 @@ def test_an_imported_teacher_must_fit_the_images(tmp_path, monkeypatch):
     no_training(monkeypatch)
     colors = small("kd", teacher=teacher, data=DataSpec(name="synthetic", samples=40))
     with pytest.raises(
-        ValueError, match=r"teacher must be of the family 'mlp' for 10 classes and images of 3072"
+        ValueError, match=r"family 'mlp' for 10 classes and images of shape \(32, 32, 3\)"
     ):
         Runner(tmp_path).run(colors)
 
