@@ -103,6 +103,14 @@ class Course:
                 self._sums[name] = torch.zeros_like(self._sums["samples"])
             self._sums[name] += mask.sum(-1)
 
+    def mean_loss(self) -> float:
+        """Mean loss of the present epoch so far, of all members; nan before its first step.
+
+        Waits for the device: on a GPU only for the end of an epoch.
+        """
+        samples = float(self._sums["samples"].sum())
+        return float(self._sums["loss"].sum()) / samples if samples else float("nan")
+
     def end_epoch(self, measured: Mapping[str, Tensor]) -> None:
         """Close an epoch.
 

@@ -8,32 +8,38 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
-from torch import Tensor
 
 from deep import data, methods
-from deep.data.augment import Viewer, Views, normalize
-from deep.data.normalization import normalization
 from deep.data.prepared import Prepared, prepare
 from deep.records.encoding import content_key
 from deep.records.provenance import provenance
 from deep.records.runs import RUN_VERSION, Runs, Work
-from deep.training import checkpoint, evaluation
+from deep.training import checkpoint
 from deep.training.config import ImportedTeacher, RunConfig
 from deep.training.finished import Diverged, Finished, contents, refuse_hopeless
 from deep.training.precision import device_name, products, require_device, require_precision
-from deep.training.teacher_views import ViewTable, table_key
-from deep.training.teaching import NetworkTeacher, RowTeacher, TableTeacher, Teacher
+from deep.training.teachers import Teachers
+from deep.training.teaching import TableTeacher
 from deep.training.trainer import Trainer, require_trainable
+from theory import checks
 
 Watch = Callable[[Trainer], None]
 """Called after every update: to show progress, or to write it somewhere."""
+LONG = 5.0
+"""Seconds from which on a run has a checkpoint of its last step, lest storing it should fail."""
 CHOSEN = 128
 """Training samples whose full probabilities are kept in every epoch: the first of the set."""
-LARGEST_TABLE = 16 << 30
-"""Bytes of the largest table of teacher outputs; on disk only what is seen takes space."""
+
+
+class Stopped(RuntimeError):
+    """A run was stopped when asked to, after a checkpoint where there is a place for one."""
+
+    def __init__(self, updates: int, steps: int) -> None:
+        super().__init__(f"stopped after {updates} of {steps} steps")
+        self.updates, self.steps = updates, steps
 
 
 class Runner:
@@ -45,6 +51,10 @@ class Runner:
         device: ``"cpu"`` or a CUDA device.
         view_table: Whether a teacher's outputs are kept for every view; they are the same to
             rounding if not.
+        table_dtype: Numbers of that table: ``"float32"``, or ``"float16"``, which changes what
+            students learn by its rounding.
+        chosen: Training samples whose full probabilities are kept in every epoch, the first of
+            the set.
         checkpoint_seconds: Time between checkpoints.
         checkpoint_steps: Updates between checkpoints, in place of a time.
         watch: Called after every update.
@@ -58,6 +68,8 @@ class Runner:
         root: Path | str | None = None,
         device: str = "cpu",
         view_table: bool = True,
+        table_dtype: str = "float32",
+        chosen: int = CHOSEN,
         checkpoint_seconds: float = 60.0,
         checkpoint_steps: int | None = None,
         watch: Watch | None = None,
@@ -66,9 +78,14 @@ class Runner:
         require_device(device)
         self.out = None if out is None else Path(out)
         self.runs = None if self.out is None else Runs(self.out)
-        self.root, self.device, self.view_table = root, device, view_table
+        self.root, self.device = root, device
+        self.chosen = checks.integer("chosen", chosen)
         self.checkpoint_seconds, self.checkpoint_steps = checkpoint_seconds, checkpoint_steps
         self.watch, self.say = watch or _silent, say or _silent
+        self.teachers = Teachers(
+            self.out, device=device, view_table=view_table, dtype=table_dtype, say=self.say
+        )
+        self._stopping = False
         self._data: dict[object, Prepared] = {}
         self._finished: dict[str, Finished] = {}
 
@@ -99,6 +116,31 @@ class Runner:
             teacher = self._taught_by(missing[0][1])
             found |= self._made(missing, teacher)
         return [found[key] for key in keys]
+
+    def view_table_of(self, config: RunConfig) -> TableTeacher | None:
+        """The teacher of a student with its table of views, to fill, check or look at it.
+
+        None where the method has none: it has no teacher, is taught by rows, or by batch
+        statistics. The teacher is trained first if it is not there.
+        """
+        taught_by = self._taught_by(config)
+        if taught_by is None:
+            return None
+        return self.teachers.with_table(config, taught_by, self.prepared(config))
+
+    def stop(self) -> None:
+        """Ask for an end after the step under way, as from a signal: `Stopped` is raised then."""
+        self._stopping = True
+
+    def close(self) -> None:
+        """Give up the files of tables."""
+        self.teachers.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def key(self, config: RunConfig) -> str:
         """Name of a run: the digest of its config and of the files its images come from."""
@@ -176,16 +218,17 @@ class Runner:
         trainer = Trainer(
             configs,
             prepared,
-            teacher=self._teacher(configs[0], teacher, prepared),
+            teacher=self.teachers.teacher(configs[0], teacher, prepared),
             device=self.device,
             hyper=hyper,
-            chosen=torch.arange(min(CHOSEN, len(prepared.train))),
+            chosen=torch.arange(min(self.chosen, len(prepared.train))),
         )
         earlier = self._resume(trainer, works[0], keys)
         self._train(trainer, works, keys, before=earlier)
+        self.teachers.flush()
         splits = ("train", "test") if trainer.updates >= trainer.plan.per_epoch else ("test",)
         taught = {
-            split: self._said(configs[0], teacher, prepared, split)
+            split: self.teachers.said(configs[0], teacher, prepared, split)
             for split in splits
             if teacher is not None
         }
@@ -227,15 +270,17 @@ class Runner:
             self.watch(trainer)
             if trainer.plan.ends_epoch(trainer.updates - 1):
                 refuse_hopeless(trainer)
-            now = time.perf_counter()
+            now, ended = time.perf_counter(), trainer.updates == trainer.plan.steps
+            spent = before + now - begin
             # a long run is kept after its last step too, should it not be possible to store it
-            last = trainer.done and (saved > begin or before > 0)
-            if folder is None or not (last or self._due(trainer, now - saved)):
-                continue
-            saved, spent = now, before + now - begin
-            facts = {"runs": keys, "updates": trainer.updates, "seconds": spent}
-            checkpoint.save(folder, trainer.tensors(), facts)
-            _note(works, trainer)
+            last = ended and (spent > LONG or saved > begin)
+            if folder is not None and (last or self._stopping or self._due(trainer, now - saved)):
+                saved = now
+                facts = {"runs": keys, "updates": trainer.updates, "seconds": spent}
+                checkpoint.save(folder, trainer.tensors(), facts)
+                _note(works, trainer)
+            if self._stopping and not ended:
+                raise Stopped(trainer.updates, trainer.plan.steps)
 
     def _due(self, trainer: Trainer, seconds: float) -> bool:
         """Whether a checkpoint is to be written now."""
@@ -248,78 +293,8 @@ class Runner:
         method, hyper = methods.get(config.method.name), methods.hyper(config.method)
         if method.fit is None or teacher is None:
             return hyper
-        logits = self._said(config, teacher, prepared, "train").double().numpy()
+        logits = self.teachers.said(config, teacher, prepared, "train").double().numpy()
         return method.fit(hyper, logits, prepared.train.labels.cpu().numpy())
-
-    def _said(self, config: RunConfig, teacher: Finished, prepared: Prepared, split: str) -> Tensor:
-        """What a teacher says of plain images, stored or computed: (samples, classes)."""
-        which = config.needs().teacher or "final"
-        if which == "table":
-            which = "final"
-        stored = {"final": f"{split}_logits", "best": f"best_{split}_logits"}.get(which)
-        if isinstance(config.teacher, RunConfig) and stored in teacher.arrays:
-            return torch.from_numpy(teacher.arrays[stored])
-        part = prepared.train if split == "train" else prepared.test
-        style = normalization(teacher.normalization)
-        network = teacher.network(which, prepared).to(self.device)
-
-        def inputs(rows: Tensor) -> Tensor:
-            images = part.images[rows.to(self.device)]
-            return normalize(images, style, white=prepared.white)
-
-        return evaluation.logits_of(network, inputs, len(part)).cpu()
-
-    def _teacher(
-        self, config: RunConfig, taught_by: Finished | None, prepared: Prepared
-    ) -> Teacher | None:
-        needs = config.needs()
-        if needs.teacher is None:
-            return None
-        if taught_by is None:
-            msg = f"teacher must be given for method {config.method.name!r}, got None"
-            raise ValueError(msg)
-        if needs.teacher == "table":
-            return RowTeacher(taught_by.table(needs.stop).to(self.device))
-        network = taught_by.network(needs.teacher, prepared)
-        statistics = config.teacher_statistics
-        if needs.kept_average is not None and needs.kept_average.statistics == "batch":
-            statistics = "batch"
-        asked = NetworkTeacher(
-            network.to(self.device),
-            normalization(taught_by.normalization),
-            statistics=statistics,
-            plain=config.teacher_view == "plain",
-        )
-        views = Views(config.recipe.views, config.recipe.pad)
-        cells = len(prepared.train) * views.count * prepared.classes
-        if statistics == "batch" or not self.view_table:
-            return asked
-        folder = None if self.out is None else self.out / "cache" / "teacher_views"
-        if 4 * cells > LARGEST_TABLE or (folder is None and 4 * cells > LARGEST_TABLE >> 3):
-            return asked
-        key = table_key(
-            weights=taught_by.digest(needs.teacher),
-            normalization=asked.normalization,
-            dtype="float32",
-            tf32=config.precision == "tf32",
-            images=prepared.fingerprint,
-            views=views,
-            network=taught_by.model,
-        )
-        table = ViewTable.open(
-            folder,
-            key=key,
-            samples=len(prepared.train),
-            views=views.count,
-            classes=prepared.classes,
-            device=self.device,
-        )
-        return TableTeacher(
-            asked,
-            table,
-            Viewer(prepared.train.images, views),
-            white=prepared.white,
-        )
 
 
 def imported_key(teacher: ImportedTeacher) -> str:

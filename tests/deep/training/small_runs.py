@@ -25,7 +25,6 @@ from deep.training.arrange import arranged
 from deep.training.recipes import recipe
 from deep.training.runner import Runner
 from deep.training.streams import stream
-from deep.training.trainer import Trainer
 
 DIGITS = recipe("digits")
 DATA = DataSpec(samples=96, test_samples=40, noise=0.25)
@@ -60,20 +59,26 @@ def small(
     )
 
 
+class Made(Exception):
+    """Brings a trainer out of a runner."""
+
+
 def trainer_of(*configs, out=None, view_table=True, device="cpu"):
-    """A trainer as the runner makes it, before its first step."""
+    """A trainer as the runner makes it, before its first step; its teacher is trained."""
     runner = Runner(out, view_table=view_table, device=device)
-    first = configs[0]
-    taught_by = runner._taught_by(first)
-    prepared = runner.prepared(first)
-    return Trainer(
-        configs,
-        prepared,
-        teacher=runner._teacher(first, taught_by, prepared),
-        device=device,
-        hyper=runner._fitted(first, taught_by, prepared),
-        chosen=torch.arange(5),
-    )
+    train = runner._train
+
+    def stop(trainer, *rest, **options):
+        if trainer.configs == configs:
+            raise Made(trainer)
+        train(trainer, *rest, **options)
+
+    runner._train = stop
+    try:
+        runner.run_together(configs)
+    except Made as made:
+        return made.args[0]
+    raise AssertionError("the run is finished already")  # noqa: EM101
 
 
 def stepped(trainer, steps=None):

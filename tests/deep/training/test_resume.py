@@ -39,7 +39,7 @@ def trainer_of(student, out=None):
     teacher = None if student.teacher is None else Runner(out).run(student.teacher)
     prepared = prepare(DATA, validation=student.recipe.validation)
     hyper = runner._fitted(student, teacher, prepared)
-    taught = runner._teacher(student, teacher, prepared)
+    taught = runner.teachers.teacher(student, teacher, prepared)
     chosen = torch.arange(5)
     return lambda: Trainer([student], prepared, teacher=taught, hyper=hyper, chosen=chosen)
 

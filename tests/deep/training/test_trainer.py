@@ -72,7 +72,7 @@ def test_what_looks_on_changes_nothing():
 
 
 def test_a_posterior_that_is_missing_is_named():
-    with pytest.raises(ValueError, match="posterior must be given to this method"):
+    with pytest.raises(ValueError, match="posterior must be"):
         trainer_of(small("ground_truth", data=replace(small().data, noise=0.0))).step()
 
 
