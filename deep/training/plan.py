@@ -97,10 +97,10 @@ class Plan:
         """Order, and views and draws in that order: a sample keeps its own whatever the order."""
         key = (*config.order_key, epoch)
         order = stream("order", *key).permutation(self.samples)
-        views = self.views.draw(stream("views", *key), self.samples).astype(np.int64)
+        views = self.views.draw(stream("views", *key), self.samples)[order].astype(np.int64)
         if not self.draws:
-            return order, views[order]
+            return order, views
         # an open interval: a draw of 0 would be a label of no mass
         shape = (self.samples, self.draws)
         drawn = 1.0 - stream("draws", *key).random(shape, dtype=np.float32)
-        return order, views[order], np.minimum(drawn, 1 - 2**-24)[order]
+        return order, views, np.minimum(drawn, 1 - 2**-24)[order]

@@ -1,10 +1,12 @@
 """Training against a loop with the usual costs, methods against one-hot labels, overheads."""
 
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from itertools import count
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,11 +17,12 @@ from deep import methods, models
 from deep.data.augment import Viewer
 from deep.data.prepared import Prepared, prepare
 from deep.data.spec import DataSpec
-from deep.training import heap
+from deep.training import checkpoint, evaluation, heap
 from deep.training.arrange import KEEPS, arranged
 from deep.training.config import RunConfig
 from deep.training.recipes import recipe
 from deep.training.runner import Runner
+from deep.training.streams import stream
 from deep.training.teacher_views import ViewTable
 from deep.training.teaching import NetworkTeacher, RowTeacher, TableTeacher, Teacher
 from deep.training.trainer import Trainer, initial_network
@@ -196,6 +199,51 @@ def plan() -> Mapping[str, Work]:
     made = trainer_of("resnet8").plan
     made.samples, made.per_epoch = 50_000, 782
     return {"stillroom": lambda: made.visit(next(epochs) * 782)}
+
+
+SHARE = 0.03 * 782 / STEPS
+"""3 % of the 782 steps of an epoch, in repeats of a row."""
+
+
+@bench("measures of 10,000 x 100 test logits, 3 % of an epoch of resnet20", at_most=SHARE)
+def measures() -> Mapping[str, Work]:
+    trainer = trainer_of("resnet20", samples=12_800)
+    rng = stream("bench", "measures")
+    logits = torch.from_numpy(rng.standard_normal((10_000, 100), dtype=np.float32))
+    labels = torch.from_numpy(rng.integers(0, 100, 10_000))
+    return {
+        f"{STEPS} steps": stepping(trainer),
+        "stillroom": lambda: evaluation.quick(logits, labels),
+    }
+
+
+@cache
+def long_run() -> Trainer:
+    """A teacher after 240 epochs of CIFAR-100, as far as a checkpoint is concerned."""
+    config = replace(config_of("resnet20"), keeps=KEEPS)
+    trainer = Trainer([config], data_of(50_000), chosen=torch.arange(128))
+    trainer.step()
+    for _ in range(240):
+        trainer.course.end_epoch({"test_accuracy": torch.tensor(0.5)})
+    return trainer
+
+
+@bench("checkpoint of 240 epochs of CIFAR-100, 1 % of the minute between two", seconds=0.6)
+def saving() -> Mapping[str, Work]:
+    trainer, folder = long_run(), tempfile.TemporaryDirectory()
+    return {"stillroom": lambda: checkpoint.save(Path(folder.name), trainer.tensors(), {})}
+
+
+@bench("resuming after 240 epochs of CIFAR-100", seconds=2.0)
+def resuming() -> Mapping[str, Work]:
+    trainer, folder = long_run(), tempfile.TemporaryDirectory()
+    checkpoint.save(Path(folder.name), trainer.tensors(), {})
+
+    def resumed() -> None:
+        held = checkpoint.load(Path(folder.name))
+        trainer.load(held.tensors, updates=1)
+
+    return {"stillroom": resumed}
 
 
 @bench("three seeds of a dense network on digits at once against one by one", at_least=1.3)

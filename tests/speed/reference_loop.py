@@ -1,4 +1,4 @@
-"""A distillation loop with the usual costs, to compare with. Same networks, maths and batches.
+"""A distillation loop with the usual costs, to compare with: the same networks, losses and batches.
 
 Images pass one by one through PIL, in a `DataLoader`; maps lie in NCHW order; the teacher is asked
 in every step; SGD goes through the parameters in Python; loss and accuracy are read in every step.
