@@ -85,7 +85,7 @@ def test_a_teacher_may_be_a_student_itself():
 
 
 def test_an_imported_teacher_is_the_first_of_the_generations():
-    student = small("born_again", options={"generation": 2, "teacher": "final"}, teacher=IMPORTED)
+    student = small("born_again", options={"generation": 2, "taught_by": "final"}, teacher=IMPORTED)
     runs = chain(student)
     assert [dict(one.method.options)["generation"] for one in runs] == [2, 1]
     assert runs[-1].teacher == IMPORTED
@@ -166,7 +166,7 @@ def test_the_best_epoch_needs_held_out_samples(method):
 
 @pytest.mark.parametrize("method", ["filter_kd", "born_again"])
 def test_the_last_epoch_needs_none(method):
-    last = {"filter_kd": {"stop": "last"}, "born_again": {"teacher": "final"}}[method]
+    last = {"filter_kd": {"stop": "last"}, "born_again": {"taught_by": "final"}}[method]
     student = small(method, options=last, recipe_options={"validation": 0.0})
     assert student.teacher.recipe.validation == 0
 

@@ -66,7 +66,7 @@ def test_a_dropped_last_batch_leaves_out_other_samples_every_epoch():
 def test_no_method_shifts_order_or_views(method):
     options = {
         "filter_kd": {"stop": "last"},
-        "born_again": {"teacher": "final"},
+        "born_again": {"taught_by": "final"},
     }.get(method)
     config = small(method, options=options)
     draws = methods.get(method).needs(methods.hyper(config.method)).draws
