@@ -17,8 +17,11 @@ from deep.models.foreign import weights_digest
 from deep.records.encoding import plain
 from deep.records.store import Entry
 from deep.records.trajectories import Trajectories
+from deep.training.best import under
 from deep.training.evaluation import measure
+from deep.training.memory import frozen_copy
 from deep.training.trainer import Trainer
+from theory.labels.filtering import early_for_filter
 
 Arrays = dict[str, NDArray[Any]]
 Parts = tuple[Arrays, dict[str, Any], dict[str, bytes]]
@@ -40,7 +43,7 @@ class Finished:
     """``history/...`` by epoch, ``trajectory/...`` by epoch and sample (`Trajectories`),
     ``test_logits``, ``train_logits``, ``validation_logits``, ``best_test_logits``, and labels."""
     record: dict[str, Any]
-    """``config``, ``measures``, ``provenance``."""
+    """``config``, ``measures``, ``provenance``; ``table``: facts of its filtered tables, if any."""
     files: Mapping[str, bytes | Path] = field(repr=False)
 
     @classmethod
@@ -86,6 +89,28 @@ class Finished:
             )
             raise ValueError(msg)
         return tables[stop]
+
+    def table_warning(self, stop: str = "best") -> str | None:
+        """What to say before the table of ``stop`` teaches, if it is of doubtful use.
+
+        Rows of samples that were never predicted are labels, and a table that was taken early
+        still has much of its start (labels may teach better than it does).
+        """
+        facts = self.record.get("table", {}).get(stop)
+        if not facts or not (facts["unseen"] or facts["early"]):
+            return None
+        parts = []
+        if facts["unseen"]:
+            share = facts["unseen"] / len(self.arrays["train_labels"])
+            parts.append(f"{share:.1%} of its rows were never predicted and are smoothed labels")
+        if facts["early"]:
+            smoothing = self.record["config"]["keeps"]["table"]["smoothing"]
+            parts.append(
+                f"it is of epoch {facts['epoch']}, before 3/a = {3 / smoothing:.3g} epochs of its "
+                f"filter (a = {smoothing:g}), and has much of its start; a larger smoothing or "
+                "init='debias' has less"
+            )
+        return f"the filtered table that teaches is a weak one: {'; '.join(parts)}"
 
     def network(self, which: str, data: Prepared) -> nn.Module:
         """The network with the weights of `state`, on the CPU.
@@ -169,8 +194,18 @@ def contents(
     if best_epoch:
         held = {name: pick(value) for name, value in trainer.best.held.items()}
         arrays["best_test_logits"] = _array(held["test_logits"])
-        best = _measured(held["test_logits"], data.test, taught.get("test"), temperature)
-        measures["best"] = {"epoch": best_epoch, "test": best}
+        reported = _best_outputs(trainer) if config.recipe.select == "best" else {}
+        logits = {name: pick(value) for name, value in reported.items()} | {
+            "test_logits": held["test_logits"]
+        }
+        measures["best"] = {
+            "epoch": best_epoch,
+            **{
+                split: _measured(logits[f"{split}_logits"], part, taught.get(split), temperature)
+                for split, part in _splits(data).items()
+                if f"{split}_logits" in logits
+            },
+        }
         files["best.safetensors"] = _file(_best_state(trainer, member))
     if trainer.kept_average is not None:
         files["average.safetensors"] = _file(_state(trainer, trainer.kept_average.network, member))
@@ -188,21 +223,50 @@ def contents(
         "class_names": list(data.class_names),
         "trained_with": len(trainer.configs) - 1,
         "measures": measures,
-        "headline": _headline(measures),
+        "table": _table_facts(trainer, member, best_epoch),
+        "selected": config.recipe.select,
+        "headline": _headline(measures, config.recipe.select),
         "provenance": dict(provenance),
     }
     return arrays, record, files
 
 
-def _outputs(trainer: Trainer) -> dict[str, Tensor]:
-    """Logits of plain images after the last step; of training images after a whole epoch."""
-    data = trainer.data
-    found = {"test_logits": trainer.logits(data.test)}
-    if trainer.updates >= trainer.plan.per_epoch:
-        found["train_logits"] = trainer.logits(data.train)
-    if data.validation is not None:
-        found["validation_logits"] = trainer.logits(data.validation)
+def _table_facts(trainer: Trainer, member: int, best_epoch: int) -> dict[str, Any]:
+    """Of the filtered tables: epoch, rows without a prediction, whether too early for the filter.
+
+    It is too early before 3/a epochs, while the start of the table, if it has one, still weighs
+    more than e^-3.
+    """
+    table = trainer.table
+    if table is None:
+        return {}
+
+    def facts(epoch: int, unseen: Tensor) -> dict[str, Any]:
+        rows = int(unseen[member] if trainer.members else unseen)
+        started = table.rule.init != "debias"
+        early = started and early_for_filter(epoch, table.rule.smoothing)
+        return {"epoch": epoch, "unseen": rows, "early": early}
+
+    found = {"last": facts(trainer.course.epochs, (table.visits == 0).sum(-1))}
+    if best_epoch:
+        found["best"] = facts(best_epoch, trainer.best.held["unseen"])
     return found
+
+
+def _outputs(trainer: Trainer, network: nn.Module | None = None) -> dict[str, Tensor]:
+    """Logits of plain images after the last step; of training images after a whole epoch."""
+    return {
+        f"{name}_logits": trainer.logits(split, network=network)
+        for name, split in _splits(trainer.data).items()
+        if name != "train" or trainer.updates >= trainer.plan.per_epoch
+    }
+
+
+def _best_outputs(trainer: Trainer) -> dict[str, Tensor]:
+    """The same of the network of the best epoch."""
+    network = frozen_copy(trainer.network)
+    network.load_state_dict(under("network", trainer.best.held))
+    return _outputs(trainer, network)
 
 
 def _trajectories(trainer: Trainer, member: int) -> Trajectories:
@@ -235,9 +299,12 @@ def _measured(
     )
 
 
-def _headline(measures: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers that lists show."""
-    shown = {"test_accuracy": measures["last"]["test"]["accuracy"]}
+def _headline(measures: Mapping[str, Any], selected: str) -> dict[str, float]:
+    """The numbers that lists show; ``test_accuracy`` is of the epoch that the recipe reports."""
+    last = measures["last"]["test"]["accuracy"]
+    shown = {"test_accuracy": last, "last_test_accuracy": last}
+    if selected == "best":
+        shown["test_accuracy"] = measures["best"]["test"]["accuracy"]
     if "best" in measures:
         shown["best_validation_test_accuracy"] = measures["best"]["test"]["accuracy"]
     return {**shown, "best_test_accuracy": measures["best_test"]["accuracy"]}
@@ -268,11 +335,7 @@ def _state(trainer: Trainer, network: nn.Module, member: int) -> dict[str, Tenso
 
 
 def _best_state(trainer: Trainer, member: int) -> dict[str, Tensor]:
-    held = {
-        name.removeprefix("network."): value
-        for name, value in trainer.best.held.items()
-        if name.startswith("network.")
-    }
+    held = under("network", trainer.best.held)
     if not trainer.members:
         return held
     states: list[dict[str, Tensor]] = trainer.network.unstack(held)  # type: ignore[operator]
