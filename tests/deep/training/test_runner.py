@@ -261,6 +261,7 @@ def test_measures_are_those_of_the_stored_outputs():
     assert on_test[epoch - 1] == pytest.approx(right.mean())
     assert done.record["headline"] == {
         "test_accuracy": measures["last"]["test"]["accuracy"],
+        "last_test_accuracy": measures["last"]["test"]["accuracy"],
         "best_validation_test_accuracy": measures["best"]["test"]["accuracy"],
         "best_test_accuracy": measures["best_test"]["accuracy"],
     }
@@ -549,3 +550,18 @@ def test_all_methods_begin_alike():
     assert len(begun) == len(methods.names())
     for name, value in begun.items():
         torch.testing.assert_close(value, begun["one_hot"], rtol=0, atol=0, msg=name)
+
+
+def test_the_headline_is_of_the_epoch_that_the_recipe_reports():
+    config = small()
+    reporting = replace(config, recipe=replace(config.recipe, select="best"))
+    last, best = (Runner().run(one) for one in (config, reporting))
+    assert last.record["selected"] == "last"
+    assert last.record["headline"]["test_accuracy"] == last.measures["last"]["test"]["accuracy"]
+    assert set(last.measures["best"]) == {"epoch", "test"}
+    found = best.measures["best"]
+    assert best.record["headline"]["test_accuracy"] == found["test"]["accuracy"]
+    epoch = found["epoch"] - 1
+    history = best.arrays["history/validation_accuracy"]
+    assert found["validation"]["accuracy"] == pytest.approx(history[epoch], abs=1e-12)
+    assert found["train"].keys() == best.measures["last"]["train"].keys()
