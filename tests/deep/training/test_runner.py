@@ -526,8 +526,8 @@ def test_a_generation_is_taught_by_the_best_epoch_of_the_one_before(tmp_path):
     assert len(Runs(tmp_path).present()) == 3
     before = Runner(tmp_path).run(config.teacher)
     assert before.record["config"]["method"]["name"] == "born_again"
-    asked = trainer_of(config, out=tmp_path).teacher.teacher.network.state_dict()
-    assert_same(asked, before.state("best"))
+    asked = Runner(tmp_path).view_table_of(config)
+    assert_same(asked.teacher.network.state_dict(), before.state("best"))
     assert before.measures["best"]["epoch"] < 4  # or this would be no test
 
 
