@@ -7,11 +7,13 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, make_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, NoReturn
 
+import numpy as np
 import tyro
 
 from deep import methods, models
+from deep.data import normalization, sources
 from deep.data.spec import DataSpec
 from deep.method import MethodSpec
 from deep.models import ModelSpec
@@ -21,111 +23,16 @@ from deep.training.config import ImportedTeacher, RunConfig
 from deep.training.recipes import Recipe
 from stillroom import request
 from stillroom.benching import catalog, defaults, documented, stored
+from stillroom.benching.given import Machine, Samples, Student, Teaching
 from stillroom.errors import UserError
 from stillroom.options import Parser
 
-Name = tyro.conf.arg(metavar="NAME")
-Number = tyro.conf.arg(metavar="N")
-Share = tyro.conf.arg(metavar="SHARE")
-Factor = tyro.conf.arg(metavar="X")
-Folder = tyro.conf.arg(metavar="FOLDER")
-
-
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """What is learned. Teacher and student have the same samples."""
-
-    data: Annotated[str, tyro.conf.arg(metavar="SET")] = "digits"
-    """digits (ships with the package), mnist, cifar10, cifar100, or a path of your own: a folder
-    with train/CLASS/FILE and test/CLASS/FILE, or Parquet files as on the Hub."""
-    samples: Annotated[int | None, Number] = None
-    """Training samples; all unless given."""
-    test_samples: Annotated[int | None, Number] = None
-    """Test samples, the first of the split; all unless given."""
-    noise: Annotated[float, Share] = 0.0
-    """Share of the training labels that are flipped."""
-    noise_includes_same: bool = False
-    """Let a flipped label be the same class again."""
-    labels: Annotated[str, Name] = "given"
-    """Labels that people gave: cifar10n-aggre, -worse, -random1 to -random3, -mean, or
-    cifar100n-noisy."""
-    data_seed: Annotated[int, Number] = 0
-    """Of the choice of samples and of the flips, which all seeds of a student share."""
-
-
-@dataclass(frozen=True, slots=True)
-class Student:
-    """How the student is trained."""
-
-    student: Annotated[str | None, tyro.conf.arg(metavar="NETWORK")] = None
-    """Its network (`stillroom bench networks`), perhaps with options: mlp:width=100,depth=1. mlp
-    for digits and mnist, else resnet20, unless given."""
-    recipe: Annotated[str | None, Name] = None
-    """Whose epochs, batches, learning rates and views (`stillroom bench recipes`): digits for
-    digits and mnist, else crd, unless given."""
-    scale: Annotated[float, Factor] = 1.0
-    """Factor on the number of steps, with all milestones: 0.01 for a first try."""
-    epochs: Annotated[float | None, Factor] = None
-    """In place of the recipe's; milestones stay where they are."""
-    batch: Annotated[int | None, Number] = None
-    """Samples a step, in place of the recipe's."""
-    learning_rate: Annotated[float | None, Factor] = None
-    """In place of the recipe's."""
-    normalization: Annotated[str | None, Name] = None
-    """Of pixels: cifar100, cifar10, overhaul, mnist or unit; as fits recipe and images unless
-    given."""
-    validation: Annotated[float | None, Share] = None
-    """Share of the training samples held out to choose the best epoch; the recipe's unless
-    given."""
-    seed: Annotated[int, Number] = 0
-    """Of initial weights, batches and views."""
-    seeds: Annotated[int | None, tyro.conf.arg(metavar="K")] = None
-    """Train K students, of the seeds 0 to K - 1."""
-    student_init: Literal["own", "teacher"] = "own"
-    """Whose initial weights."""
-    order: Literal["own", "teacher"] = "own"
-    """Whose batches and views."""
-    precision: Literal["float32", "tf32", "bf16"] = "float32"
-    """The latter two need a GPU, and change numbers."""
-
-
-@dataclass(frozen=True, slots=True)
-class Teaching:
-    """The teacher, for methods that have one. All students of its seed share it."""
-
-    teacher: Annotated[str | None, tyro.conf.arg(metavar="NETWORK")] = None
-    """Its network, or the name or key of one that `stillroom bench import` stored; the student's
-    own network unless given."""
-    teacher_method: Annotated[str, Name] = "one_hot"
-    """How it is trained, perhaps with options: label_smoothing:epsilon=0.2."""
-    teacher_recipe: Annotated[str | None, Name] = None
-    """The student's unless given."""
-    teacher_scale: Annotated[float | None, Factor] = None
-    """The student's unless given."""
-    teacher_seed: Annotated[int, Number] = 0
-    """Of its initial weights, batches and views."""
-    teacher_statistics: Literal["stored", "batch"] = "stored"
-    """What its batch normalization works with while it teaches."""
-    teacher_view: Literal["augmented", "plain"] = "augmented"
-    """Whether it sees the student's view of an image, or the image."""
-
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """Where it is computed and kept. None of these makes it another run; a GPU rounds otherwise."""
-
-    device: Annotated[str, Name] = "cpu"
-    """cpu or cuda, perhaps with a number: cuda:1."""
-    data_root: Annotated[Path | None, Folder] = None
-    """Folder of image sets; STILLROOM_DATA unless given."""
-    out: Annotated[Path | None, Folder] = None
-    """Where everything made lies; STILLROOM_OUT, else out."""
-    view_table: bool = True
-    """Keep what the teacher says of every view, so that it is computed once for all students."""
-    checkpoint_seconds: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = 60.0
-    """Time between checkpoints."""
-    tensorboard: bool = False
-    """Write the course of every epoch for TensorBoard, under out/tensorboard."""
+_TAUGHT_BY = {
+    "best": "the epoch that was best on held-out samples",
+    "average": "an average of the weights along the training",
+    "table": "a table that is kept along the training",
+}
+"""Parts of a run that weights alone do not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,16 +84,18 @@ def configs(asked: Asked) -> list[RunConfig]:
     data = _data(asked.samples)
     recipe = _recipe(student, data.name)
     model = network_spec("student", student.student or defaults.network_of(data.name))
-    own = None if teaching.teacher_recipe is None else _named_recipe(teaching.teacher_recipe)
+    teacher = teacher_spec(teaching.teacher, asked.machine.out)
+    if isinstance(teacher, ImportedTeacher):
+        _require_taught(asked.method, teaching.teacher or "")
     return [
         arranged(
             method=asked.method,
             model=model,
             recipe=recipe,
             data=data,
-            teacher=teacher_spec(teaching.teacher, asked.machine.out),
+            teacher=teacher,
             teacher_method=method_spec("teacher_method", teaching.teacher_method, data.name),
-            teacher_recipe=own and _normalized(own, student.normalization, data.name),
+            teacher_recipe=_teacher_recipe(asked, recipe, data.name),
             teacher_scale=teaching.teacher_scale,
             teacher_seed=teaching.teacher_seed,
             scale=student.scale,
@@ -238,6 +147,25 @@ def teacher_spec(given: str | None, out: Path | None) -> ModelSpec | ImportedTea
         raise UserError(msg) from None
 
 
+def _require_taught(method: MethodSpec, name: str) -> None:
+    """Check that weights from elsewhere can teach a method.
+
+    Raises:
+        UserError: If it needs more than weights; it says what to do.
+    """
+    needs = methods.get(method.name).needs(methods.hyper(method))
+    if needs.teacher in (None, "final"):
+        return
+    options = dict(method.options)
+    instead = "give --taught-by final" if "taught_by" in options else "run kd"
+    msg = (
+        f"teacher of {method.name} must be trained here, got the imported {name!r}: it is taught "
+        f"by {_TAUGHT_BY[needs.teacher]}, and of an imported network only the last weights are "
+        f"known; {instead}, or name a network to train by --teacher NETWORK"
+    )
+    raise UserError(msg)
+
+
 def _early(name: str, arguments: Sequence[str]) -> str:
     """The image set, on which the defaults of hyper-parameters depend."""
     parser = Parser(f"bench run {name}", "")
@@ -250,7 +178,7 @@ def _early(name: str, arguments: Sequence[str]) -> str:
 def _prefixed(name: str, arguments: Sequence[str], hyper: type[Any]) -> list[str]:
     """``arguments`` with ``hyper.`` before the hyper-parameters that are written without.
 
-    A name that is an option of the run as well, such as ``teacher``, stays that.
+    A name that is an option of the run as well stays that.
 
     Raises:
         UserError: If an option is unknown.
@@ -308,14 +236,11 @@ def _data(samples: Samples) -> DataSpec:
 
 def data_name(given: str) -> str:
     """The image set; a path alone is that of a folder of images or of Parquet files."""
-    from deep.data import names as known
-    from deep.data.sources import check_name
-
     path = Path(given).expanduser()
-    if given not in known() and path.exists():
+    if given not in sources.names() and path.exists():
         kind = "parquet" if path.is_file() or any(path.glob("*.parquet")) else "folder"
         return f"{kind}:{path.resolve()}"
-    return check_name(given)
+    return sources.check_name(given)
 
 
 def _recipe(student: Student, data: str) -> Recipe:
@@ -332,15 +257,36 @@ def _recipe(student: Student, data: str) -> Recipe:
     return _normalized(replace(recipe, optimizer=optimizer), student.normalization, data)
 
 
+def _teacher_recipe(asked: Asked, recipe: Recipe, data: str) -> Recipe | None:
+    """The teacher's recipe where it is another than the student's ``recipe``."""
+    teaching, found = asked.teaching, None
+    if teaching.teacher_recipe is not None:
+        named = _named_recipe(teaching.teacher_recipe)
+        found = _normalized(named, asked.student.normalization, data)
+    if teaching.teacher_epochs is not None:
+        found = replace(found or recipe, epochs=teaching.teacher_epochs)
+    return found
+
+
 def _normalized(recipe: Recipe, given: str | None, data: str) -> Recipe:
     """The recipe with a normalization that is asked for, or that fits the images."""
-    from deep.data import normalization
+    chosen = normalization_for(data, recipe.normalization) if given is None else given
+    catalog.require("normalization", chosen, normalization.names())
+    return replace(recipe, normalization=chosen)
 
-    if given is not None:
-        catalog.require("normalization", given, normalization.names())
-    return replace(
-        recipe, normalization=given or defaults.normalization_of(data, recipe.normalization)
-    )
+
+def normalization_for(data: str, recipe: str) -> str:
+    """The normalization that fits images, where a recipe has one of this name.
+
+    Raises:
+        ValueError: If the images are one's own and cannot be read.
+    """
+    found = defaults.normalization_of(data, recipe)
+    needed = len(normalization.normalization(found).mean)
+    if needed and ":" in data:
+        first = sources.load(data, split="train", rows=np.zeros(1, dtype=np.int64))
+        return found if first.images.shape[-1] == needed else "unit"
+    return found
 
 
 def _named_recipe(name: str) -> Recipe:

@@ -7,7 +7,7 @@ from typing import Any
 
 from deep.records.encoding import dumps
 from stillroom import terminal
-from stillroom.benching import labels, stored
+from stillroom.benching import differences, labels, stored
 from stillroom.benching.listing import FILTERS, add_filters
 from stillroom.benching.stored import Stored
 from stillroom.errors import UserError
@@ -19,7 +19,6 @@ that both have. A key stands for all runs that differ from it in nothing but the
 method for all its runs; runs that differ in more are told apart."""
 FORMATS = ("text", "markdown", "latex", "csv")
 SELECTED = (
-    "last: after the last step. best: of the epoch with the highest accuracy on held-out samples.",
     "best on test: the highest of all epochs on the test set itself, so selected on it, and too "
     "high.",
     "±: half of a 95 % t interval over seeds. change: mean difference to the first over the seeds "
@@ -60,6 +59,7 @@ def main(arguments: Sequence[str]) -> int:
     chosen = groups(stored.matching(runs, **asked), given.what)
     _require_alike(chosen)
     words = sys.stdout if given.format == "text" else sys.stderr
+    headline = chosen[0].runs[0].selected
     print(_setting(chosen[0].runs[0]), file=words)
     if given.format == "csv":
         print(_csv(chosen))
@@ -69,10 +69,11 @@ def main(arguments: Sequence[str]) -> int:
     columns, rows = _rows(chosen)
     if given.format == "text":
         print()
-        print(terminal.fitted(columns, rows, least=("best on test %", "change of best")))
+        least = ("best on test %", *(name for name in columns if name.startswith("change of")))
+        print(terminal.fitted(columns, rows, least=least))
     else:
         print(getattr(Table.of(columns, rows), given.format)())
-    print("\n".join(["", *map(terminal.wrapped, SELECTED)]), file=words)
+    print("\n".join(["", *map(terminal.wrapped, (_stops(headline), *SELECTED))]), file=words)
     return 0
 
 
@@ -86,11 +87,16 @@ def groups(runs: Sequence[Stored], asked: Sequence[str]) -> list[Group]:
     for name in asked:
         for sign, held in _asked(runs, name).items():
             found.setdefault(sign, held)
-    names = _labels([held[0] for held in found.values()])
+    names = differences.called([held[0].config for held in found.values()])
     return [
-        Group(name, tuple(sorted(held, key=lambda run: run.seed or 0)))
+        Group(name, tuple(sorted(_once(held), key=lambda run: run.seed or 0)))
         for name, held in zip(names, found.values(), strict=True)
     ]
+
+
+def _once(runs: Sequence[Stored]) -> list[Stored]:
+    """One run a seed, the newest: of images that were changed since there can be another."""
+    return list({run.seed: run for run in reversed(runs)}.values())
 
 
 def _asked(runs: Sequence[Stored], name: str) -> dict[str, list[Stored]]:
@@ -147,35 +153,6 @@ def _said(name: str, config: Mapping[str, Any]) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _labels(runs: Sequence[Stored]) -> list[str]:
-    """A label for each, of the method, and of the teacher and more where that is needed."""
-    rests = [_rest(run) for run in runs]
-    seen: dict[str, set[str]] = {}
-    for rest in rests:
-        for name, value in rest.items():
-            seen.setdefault(name, set()).add(value)
-    found = []
-    for run, rest in zip(runs, rests, strict=True):
-        told = [f"{k}={v}" for k, v in rest.items() if len(seen[k]) > 1 and k != "teacher"]
-        by = [f"by {rest['teacher']}"] if len(seen.get("teacher", ())) > 1 and rest else []
-        found.append(", ".join([labels.method(run.config["method"]), *by, *told]))
-    return found
-
-
-def _rest(run: Stored) -> dict[str, str]:
-    """What else can differ between runs of one setting: nothing without a teacher."""
-    config, taught_by = run.config, run.config.get("teacher")
-    if not taught_by:
-        return {}
-    found = {"teacher": labels.teacher(config)}
-    for name in ("student_init", "order", "teacher_statistics", "teacher_view"):
-        found[name] = str(config.get(name))
-    for name in ("seed", "scale"):
-        if name in taught_by:
-            found[f"teacher_{name}"] = f"{taught_by[name]:g}"
-    return found
-
-
 def _setting(run: Stored) -> str:
     config = run.config
     return terminal.wrapped(
@@ -185,17 +162,30 @@ def _setting(run: Stored) -> str:
 
 
 def _rows(chosen: Sequence[Group]) -> tuple[list[str], list[list[str]]]:
-    columns = ["method", "n", "last %", "change", "best %", "change of best", "best on test %"]
+    """The headline comes first."""
+    stops = ("best", "last") if chosen[0].runs[0].selected == "best" else ("last", "best")
+    columns = ["method", "n"]
+    for which in stops:
+        columns += [f"{which} %", "change" if which == stops[0] else f"change of {which}"]
+    columns.append("best on test %")
     rows = []
     for group in chosen:
         cells = [group.label, str(len(group.runs))]
-        for which in ("last", "best", "best_test"):
-            cells.append(_mean(group.values(which)))
-            if which != "best_test":
-                cells.append(_change(group, chosen[0], which))
-        rows.append(cells)
+        for which in stops:
+            cells += [_mean(group.values(which)), _change(group, chosen[0], which)]
+        rows.append([*cells, _mean(group.values("best_test"))])
     kept = [place for place in range(len(columns)) if any(row[place] for row in rows)]
     return [columns[place] for place in kept], [[row[place] for place in kept] for row in rows]
+
+
+def _stops(headline: str) -> str:
+    """What is meant by last and best, and which of them is the headline."""
+    said = {
+        "last": "after the last step",
+        "best": "of the epoch with the highest accuracy on held-out samples",
+    }
+    said[headline] += ", the headline by this recipe"
+    return " ".join(f"{which}: {text}." for which, text in said.items())
 
 
 def _mean(values: Mapping[int, float]) -> str:

@@ -4,15 +4,17 @@ import math
 import sys
 import time
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from rich.progress import Progress, TaskID
 
     from deep.training.config import RunConfig
+    from deep.training.trainer import Trainer
     from deep.training.watching import Moment
 
 LINES_EVERY = 10.0
@@ -49,10 +51,14 @@ def duration(seconds: float) -> str:
     return f"{minutes // 1440} d {minutes % 1440 // 60} h"
 
 
-def role(config: "RunConfig") -> str:
-    """Teacher or student, and of which seed."""
-    kind = "student" if config.stream == "student" else config.stream
-    return f"{kind}, seed {config.seed}"
+def role(configs: "Sequence[RunConfig]") -> str:
+    """Teacher or student, or students that are trained at once, and of which seeds."""
+    kind, seeds = configs[0].stream, [config.seed for config in configs]
+    if len(seeds) == 1:
+        return f"{kind}, seed {seeds[0]}"
+    if seeds == list(range(seeds[0], seeds[-1] + 1)):
+        return f"{kind}s, seeds {seeds[0]} to {seeds[-1]}"
+    return f"{kind}s, seeds {', '.join(map(str, seeds))}"
 
 
 class Display(AbstractContextManager["Display"]):
@@ -95,9 +101,7 @@ class Lines(Display):
         now = self._clock()
         if moment.done or now - self._last >= self._every:
             self._last = now
-            self.say(
-                f"{role(moment.configs[0])}: step {moment.step}/{moment.steps}, {told(moment)}"
-            )
+            self.say(f"{role(moment.configs)}: step {moment.step}/{moment.steps}, {told(moment)}")
 
 
 class Live(Display):
@@ -124,9 +128,36 @@ class Live(Display):
         run = id(moment.configs)
         if run not in self._rows:
             self._rows[run] = self._progress.add_task(
-                role(moment.configs[0]), total=moment.steps, told=""
+                role(moment.configs), total=moment.steps, told=""
             )
         self._progress.update(self._rows[run], completed=moment.step, told=told(moment))
+
+
+class Look:
+    """A watch that shows how far a run is, on a CPU with the loss so far in its first epoch.
+
+    Within an epoch a GPU is asked nothing: it would be waited for.
+    """
+
+    def __init__(self, display: Display) -> None:
+        from deep.training.watching import Progress
+
+        self._display = display
+        self._progress = Progress(self._show)
+        self._trainer: Trainer | None = None
+
+    def __call__(self, trainer: "Trainer") -> None:
+        """Look on after an update."""
+        self._trainer = trainer
+        self._progress(trainer)
+
+    def _show(self, moment: "Moment") -> None:
+        trainer = self._trainer
+        if "train_loss" not in moment.numbers and trainer is not None and trainer.device == "cpu":
+            loss = trainer.course.mean_loss()
+            if math.isfinite(loss):
+                moment = replace(moment, numbers={**moment.numbers, "train_loss": loss})
+        self._display.show(moment)
 
 
 def shown() -> Display:

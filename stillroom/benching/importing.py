@@ -19,13 +19,13 @@ def main(arguments: Sequence[str]) -> int:
     options.use_data_root(given.data_root)
     from deep.data.spec import DataSpec
     from deep.training.importing import import_teacher
-    from stillroom.benching import asked, catalog, defaults, numbers
+    from stillroom.benching import asked, catalog, numbers
 
     model = asked.network_spec("as", given.network)
     data = DataSpec(name=asked.data_name(given.data))
     from deep.data import normalization
 
-    style = given.normalization or defaults.normalization_of(data.name, "cifar100")
+    style = given.normalization or asked.normalization_for(data.name, "cifar100")
     catalog.require("normalization", style, normalization.names())
     done = import_teacher(
         given.file,

@@ -6,14 +6,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 from stillroom import terminal
-from stillroom.benching import labels, numbers, stored
+from stillroom.benching import differences, labels, numbers, stored
 from stillroom.benching.stored import Stored
 from stillroom.options import Parser
 
 FORMATS = ("text", "csv", "json", "markdown")
 FILTERS = ("method", "data", "student", "teacher", "recipe", "scale")
-LEAST = ("age", "on test %", "scale", "best %")
+LEAST = ("age", "on test %", "scale", "best %", "differs by")
 """Columns that are left out first where the terminal is too narrow."""
+HEADLINES = {
+    "last": "last, after the last step",
+    "best": "best, of the epoch that was best on held-out samples",
+}
 SPLITS = ("test", "train", "validation")
 _STATUS = ("finished", "interrupted", "running", "damaged")
 _ROWS = 20
@@ -31,7 +35,8 @@ def list_runs(arguments: Sequence[str]) -> int:
     asked = {name: getattr(given, name) for name in FILTERS}
     runs = stored.matching(stored.every(out), **asked, status=given.status)
     if given.format == "json":
-        print(json.dumps([_plain(run) for run in runs], indent=1))
+        told = _apart(runs)
+        print(json.dumps([_plain(run, told[run.key]) for run in runs], indent=1))
         return 0
     if not runs:
         print(f"none of the runs under {out / 'runs'} is like that")
@@ -46,6 +51,9 @@ def list_runs(arguments: Sequence[str]) -> int:
         print(Table.of(columns, rows).markdown())
         return 0
     print(terminal.fitted(columns, rows, least=LEAST))
+    headlines = {run.selected for run in runs if run.finished}
+    if len(headlines) == 1:
+        print(f"the headline is {HEADLINES[headlines.pop()]}")
     for run in runs:
         if run.summary.problem:
             print(terminal.wrapped(f"{run.key[:8]}: {run.summary.problem}"))
@@ -96,12 +104,14 @@ def show_run(arguments: Sequence[str]) -> int:
 
 def _columns(runs: Sequence[Stored]) -> tuple[list[str], list[list[str]]]:
     """The list as text; columns in which nothing stands are left out."""
+    told = _apart(runs)
     cells: dict[str, Callable[[Stored], str]] = {
         "key": lambda run: run.key[:8],
         "state": lambda run: "" if run.finished else _state(run),
         "method": _method,
         "data": lambda run: labels.data(run.config["data"]) if run.config else "",
         "networks": lambda run: labels.networks(run.config) if run.config else "",
+        "differs by": lambda run: ", ".join(told[run.key]),
         "scale": lambda run: "" if "scale" not in run.config else f"{run.config['scale']:g}",
         "seed": lambda run: "" if run.seed is None else str(run.seed),
         "last %": lambda run: numbers.percent(run.accuracy("last")),
@@ -109,9 +119,26 @@ def _columns(runs: Sequence[Stored]) -> tuple[list[str], list[list[str]]]:
         "on test %": lambda run: numbers.percent(run.accuracy("best_test")),
         "age": lambda run: age(run.summary.created),
     }
+    if len({run.selected for run in runs if run.finished}) > 1:
+        cells["headline"] = lambda run: run.selected if run.finished else ""
     held = {name: [cell(run) for run in runs] for name, cell in cells.items()}
     kept = [name for name, column in held.items() if any(column)]
     return kept, [list(row) for row in zip(*(held[name] for name in kept), strict=True)]
+
+
+def _apart(runs: Sequence[Stored]) -> dict[str, list[str]]:
+    """What tells runs apart whose rows would be alike but for their seeds and numbers."""
+    alike: dict[tuple[object, ...], list[Stored]] = {}
+    found: dict[str, list[str]] = {run.key: [] for run in runs}
+    for run in runs:
+        if run.config and not run.imported:
+            config = run.config
+            row = (labels.data(config["data"]), labels.networks(config), config.get("scale"))
+            alike.setdefault((_method(run), *row), []).append(run)
+    for held in alike.values():
+        rests = differences.apart([run.config for run in held])
+        found |= {run.key: differences.said(rest) for run, rest in zip(held, rests, strict=True)}
+    return found
 
 
 def _method(run: Stored) -> str:
@@ -130,7 +157,7 @@ def _state(run: Stored) -> str:
     return f"{summary.status}{far}"
 
 
-def _plain(run: Stored) -> dict[str, Any]:
+def _plain(run: Stored, differs_by: Sequence[str] = ()) -> dict[str, Any]:
     """A run as a few numbers and words, for other programs."""
     config, known = run.config, bool(run.config)
     return {
@@ -145,8 +172,11 @@ def _plain(run: Stored) -> dict[str, Any]:
         "student": labels.network(config["model"]) if known else None,
         "teacher": labels.teacher(config) or None,
         "recipe": config.get("recipe", {}).get("name"),
+        "differs_by": " ".join(differs_by),
         "scale": config.get("scale"),
         "seed": run.seed,
+        "selected": run.selected if run.finished else None,
+        "accuracy": run.accuracy(run.selected),
         "accuracy_last": run.accuracy("last"),
         "accuracy_best": run.accuracy("best"),
         "best_epoch": run.best_epoch("best"),
@@ -160,7 +190,8 @@ def _plain(run: Stored) -> dict[str, Any]:
 def _csv(runs: Sequence[Stored]) -> str:
     from figures.report.tables import Table
 
-    rows = [_plain(run) for run in runs]
+    told = _apart(runs)
+    rows = [_plain(run, told[run.key]) for run in runs]
     for row in rows:
         row["options"] = " ".join(f"{key}={value}" for key, value in row["options"].items())
     cells = [["" if value is None else str(value) for value in row.values()] for row in rows]
@@ -261,6 +292,9 @@ def _measures(run: Stored) -> str:
     names = list(dict.fromkeys(name for column in columns.values() for name in column))
     rows = [[name, *(_number(column.get(name)) for column in columns.values())] for name in names]
     lines = [f"measures\n{Table.of(['', *columns], rows).text()}"]
+    if run.accuracy(run.selected) is not None:
+        accuracy = numbers.percent(run.accuracy(run.selected))
+        lines.append(f"The headline is {HEADLINES[run.selected]}: {accuracy} % of the test images.")
     if run.best_epoch("best") is not None:
         lines.append(f"best: of epoch {run.best_epoch('best')}, chosen on held-out samples.")
     if run.best_epoch("best_test") is not None:

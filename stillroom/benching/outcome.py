@@ -8,8 +8,8 @@ from stillroom import terminal
 from stillroom.benching import numbers
 
 SELECTED = {
-    "last %": "last: after the last step.",
-    "best %": "best: of the epoch that was best on held-out samples, in parentheses.",
+    "last %": "last: after the last step{last}.",
+    "best %": "best: of the epoch that was best on held-out samples, in parentheses{best}.",
     "best on test %": "best on test: the best epoch on the test set itself, so selected on it: "
     "for comparison only.",
 }
@@ -29,8 +29,18 @@ def table(done: Sequence[Finished]) -> str:
         least=LEAST,
         whole="`stillroom bench show` has all",
     )
-    said = [text for name, text in SELECTED.items() if name in [columns[i] for i in kept]]
+    mark = dict.fromkeys(("last", "best"), "") | {selected(done[0]): "; the headline"}
+    said = [
+        text.format(**mark) for name, text in SELECTED.items() if name in [columns[i] for i in kept]
+    ]
     return "\n".join(["", shown, "", *map(terminal.wrapped, said)])
+
+
+def selected(finished: Finished) -> str:
+    """Which accuracy the recipe's authors report: ``"last"`` or ``"best"``."""
+    record = finished.record
+    said = record.get("selected") or record["config"]["recipe"]["select"]
+    return "best" if said == "best" and "best" in finished.measures else "last"
 
 
 def where(done: Sequence[Finished], out: Path) -> str:

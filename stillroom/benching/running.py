@@ -1,25 +1,26 @@
 """``stillroom bench run``: everything is checked, then trained, then said."""
 
 import shutil
-import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from deep.data.normalization import normalization
 from deep.data.prepared import Prepared
+from deep.models.network import Network
 from deep.records.encoding import plain
 from deep.training.config import ImportedTeacher, RunConfig
 from deep.training.finished import Finished
 from deep.training.plan import Plan
 from deep.training.precision import require_precision
-from deep.training.runner import Runner, Watch, imported_key
-from deep.training.trainer import Trainer, initial_network
-from deep.training.watching import Progress, TensorBoard, each
+from deep.training.runner import Runner, Stopped, Watch, imported_key
+from deep.training.trainer import initial_network
+from deep.training.watching import TensorBoard, each
 from stillroom import options
 from stillroom.benching import asked as options_of
 from stillroom.benching import defaults, display, labels, outcome
+from stillroom.benching.given import Machine
+from stillroom.benching.stopping import Stop
 from stillroom.errors import UserError
 
 SPARE = 16 << 20
@@ -40,26 +41,37 @@ def run(name: str, arguments: Sequence[str]) -> int:
     if machine.checkpoint_seconds <= 0:
         msg = f"--checkpoint-seconds must be greater than 0, got {machine.checkpoint_seconds:g}"
         raise UserError(msg)
-    runner = Runner(
+    if machine.keep < 0:
+        msg = f"--keep must be at least 0, got {machine.keep}"
+        raise UserError(msg)
+    shown = display.shown()
+    with _runner(machine, shown.say) as runner:
+        board = _board(runner) if machine.tensorboard else None
+        for config in configs:
+            require_precision(config, machine.device)
+        runner.key(configs[0])  # the files must be there before a folder is made
+        out = options.out_folder(machine.out)
+        check(runner, configs, out)
+        with shown:
+            for line in _heading(runner, configs, asked):
+                shown.say(line)
+            done = _trained(runner, configs, shown, board)
+    print(outcome.table(done))
+    print(outcome.where(done, out))
+    return 0
+
+
+def _runner(machine: Machine, say: Callable[[str], None]) -> Runner:
+    return Runner(
         defaults.out(machine.out),
         root=machine.data_root,
         device=machine.device,
         view_table=machine.view_table,
+        table_dtype=machine.table_dtype,
+        chosen=machine.keep,
         checkpoint_seconds=machine.checkpoint_seconds,
+        say=say,
     )
-    board = _board(runner) if machine.tensorboard else None
-    for config in configs:
-        require_precision(config, machine.device)
-    runner.key(configs[0])  # the files must be there before a folder is made
-    out = options.out_folder(machine.out)
-    check(runner, configs, out)
-    with display.shown() as shown:
-        for line in _heading(runner, configs, asked):
-            shown.say(line)
-        done = _trained(runner, configs, shown, board)
-    print(outcome.table(done))
-    print(outcome.where(done, out))
-    return 0
 
 
 def check(runner: Runner, configs: Sequence[RunConfig], out: Path) -> None:
@@ -163,15 +175,53 @@ def _heading(
     yield f"{labels.method(held['method'])}: {labels.networks(held)} on {on}"
     if asked.teaching.teacher is not None and first.teacher is None:
         yield f"{first.method.name} has no teacher; --teacher is not used"
+    yield from _reach(first, asked)
+    together = _at_once(runner, configs)
     for config in _with_teachers(configs):
         prepared = runner.prepared(config)
         weights = sum(one.numel() for one in initial_network([config], prepared).parameters())
         steps = config.recipe.steps(len(prepared.train), config.scale)
         state = f"{steps:,} steps of {config.recipe.optimizer.batch} samples"
+        if config in together:
+            state += ", at once with the others"
         if _finished(runner, config):
             state = "already finished"
         name = labels.network(plain(config.model))
-        yield f"{display.role(config)}: {name} ({weights:,} parameters), {state}"
+        yield f"{display.role([config])}: {name} ({weights:,} parameters), {state}"
+
+
+def _reach(config: RunConfig, asked: options_of.Asked) -> Iterator[str]:
+    """Whether what changes the student's recipe changes its teacher's."""
+    student, teaching = asked.student, asked.teaching
+    given = {
+        "--epochs": student.epochs,
+        "--batch": student.batch,
+        "--learning-rate": student.learning_rate,
+    }
+    changed = [name for name, value in given.items() if value is not None]
+    if not changed or not isinstance(config.teacher, RunConfig):
+        return
+    also = [name for name in changed if name != "--epochs" or teaching.teacher_epochs is None]
+    if teaching.teacher_recipe is not None:
+        own = f"the teacher has the recipe {teaching.teacher_recipe} of its own"
+        yield f"{_listed(changed)} for the student only: {own}"
+    elif also:
+        yield f"{_listed(also)} for student and teacher"
+
+
+def _listed(names: Sequence[str]) -> str:
+    *before, last = names
+    return f"{', '.join(before)} and {last}" if before else last
+
+
+def _at_once(runner: Runner, configs: Sequence[RunConfig]) -> list[RunConfig]:
+    """The runs that are trained on one leading axis: those not finished, of dense networks."""
+    left = [config for config in configs if not _finished(runner, config)]
+    if len(left) < 2:
+        return []
+    network = initial_network(left[:1], runner.prepared(left[0]))
+    dense = isinstance(network, Network) and network.dense_chain() is not None
+    return left if dense else []
 
 
 def _trained(
@@ -180,12 +230,17 @@ def _trained(
     shown: display.Display,
     board: TensorBoard | None,
 ) -> list[Finished]:
-    stop = _Stop(runner, shown)
-    watches: list[Watch] = [Progress(shown.show), *([board] if board else []), stop]
-    runner.watch, runner.say = each(*watches), shown.say
+    stop, look = Stop(runner, shown.say), display.Look(shown)
+    watches: list[Watch] = [look, *([board] if board else []), stop]
+    runner.watch = each(*watches)
     try:
         with stop.on_signals():
+            if _at_once(runner, configs):
+                return runner.run_together(configs)
             return [runner.run(config) for config in configs]
+    except Stopped as stopped:
+        stop.end(stopped)
+        raise
     finally:
         if board is not None:
             board.close()
@@ -200,57 +255,3 @@ def _board(runner: Runner) -> TensorBoard:
             f"{runner.key(config)[:8]}"
         ),
     )
-
-
-class _Stop:
-    """Ctrl-C and SIGTERM end a run after the step at hand, with a checkpoint; a second one at once.
-
-    A watch: it is called after every update.
-    """
-
-    def __init__(self, runner: Runner, shown: display.Display) -> None:
-        self._runner, self._shown = runner, shown
-        self._trainer: Trainer | None = None
-        self._end: Any = None
-        self._saving = False
-
-    def __call__(self, trainer: Trainer) -> None:
-        """Stop if it is asked for."""
-        self._trainer = None if trainer.done else trainer
-        if self._end is None:
-            return
-        if not self._saving:  # the runner writes a checkpoint when this returns
-            self._saving, self._runner.checkpoint_steps = True, 1
-            return
-        kept = trainer.updates - 1
-        self._say(f"stopped after {kept} of {trainer.plan.steps} steps")
-        self._end()
-
-    def _say(self, text: str) -> None:
-        self._shown.say(f"{text}; the same command goes on from there")
-
-    @contextmanager
-    def on_signals(self) -> Iterator[None]:
-        """Take the signals while the block runs."""
-        before: dict[int, Any] = {}
-
-        def take(number: int, frame: Any) -> None:  # noqa: ANN401
-            usual = before[number]
-            if self._trainer is None or self._end is not None:
-                self._say("stopped")
-                usual(number, frame)
-            self._shown.say("stopping after this step; once more stops at once")
-            self._end = lambda: usual(number, frame)
-
-        try:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                if callable(signal.getsignal(number)):
-                    before[int(number)] = signal.getsignal(number)
-                    signal.signal(number, take)
-        except ValueError:  # not the main thread
-            pass
-        try:
-            yield
-        finally:
-            for taken, usual in before.items():
-                signal.signal(taken, usual)

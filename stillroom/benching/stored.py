@@ -67,6 +67,15 @@ class Stored:
         found = held.get(split, held).get(name)
         return float(found) if isinstance(found, int | float) else None
 
+    @property
+    def selected(self) -> str:
+        """Which accuracy its recipe's authors report: ``"last"`` or ``"best"``.
+
+        A record that does not say so has it of its recipe.
+        """
+        said = self.record.get("selected") or self.config.get("recipe", {}).get("select")
+        return "best" if said == "best" and self.accuracy("best") is not None else "last"
+
     def best_epoch(self, which: str) -> int | None:
         """The epoch that ``"best"`` or ``"best_test"`` stands for, counted from 1."""
         held = self.record.get("measures", {}).get(which, {}).get("epoch")

@@ -69,7 +69,7 @@ def _run(name: str, config: Any, common: "Common") -> int:  # noqa: ANN401
     print(terminal.findings(done.result, experiments.title(name)))
     print(f"\n{terminal.LEGEND}")
     if name == "digits_benchmark":
-        print(_table(done.result))
+        print(_tables(done.result))
     print(f"{'already finished, from' if done.fetched else 'stored in'} {done.path}")
     if common.figures:
         drawn = pictures.draw({name: done.result}, out, reporter=reporter)
@@ -79,13 +79,17 @@ def _run(name: str, config: Any, common: "Common") -> int:  # noqa: ANN401
     return 0
 
 
-def _table(result: "Result") -> str:
-    """The table of the benchmark, as wide as the terminal, with what its columns are."""
+def _tables(result: "Result") -> str:
+    """The tables of the benchmark, as wide as the terminal, with what their columns are."""
     from figures.report import benchmark
 
-    (title, table), _ = benchmark.tables_of(result)
-    shown = terminal.fitted(
-        table.columns, table.rows, least=benchmark.LEAST, whole="`stillroom report` has all"
-    )
-    more = "`stillroom bench list`, `show` and `compare` have these runs, and other formats."
-    return f"\n{title}\n\n{shown}\n\n{terminal.listed(list(benchmark.MEANINGS))}\n\n{more}"
+    *tables, _ = benchmark.tables_of(result)
+    parts = []
+    for title, table in tables:
+        shown = terminal.fitted(
+            table.columns, table.rows, least=benchmark.LEAST, whole="`stillroom report` has all"
+        )
+        parts.append(f"\n{title}\n\n{shown}")
+    parts.append(f"\n{terminal.listed(list(benchmark.MEANINGS))}\n")
+    parts.append("`stillroom bench list`, `show` and `compare` have these runs, and other formats.")
+    return "\n".join(parts)
