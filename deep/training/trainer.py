@@ -14,7 +14,7 @@ from deep.data.augment import Viewer, Views, normalize
 from deep.data.normalization import normalization
 from deep.data.prepared import Prepared, Split
 from deep.losses import regularization_mask, required
-from deep.method import Batch, Outputs, State
+from deep.method import Batch, Outputs, State, WeightAverage
 from deep.models.stacked import Stacked
 from deep.training import evaluation, heap
 from deep.training.best import Best, under
@@ -102,18 +102,21 @@ class Trainer:
         """Make what is kept beside the network."""
         first, needs = self.configs[0], self.needs
         per_epoch = self.plan.per_epoch * first.scale
-        start = None
-        if needs.average is not None and needs.average.start == "own":
-            start = initial_network(self.configs, self.data, purpose="average").to(self.device)
         shape = (*self.members, len(self.data.train), self.data.classes)
         kept = first.keeps
-        own = needs.average
-        self.average = None if own is None else Average(own, self.network, start)
+        self.average = self._averaged(needs.average)
         self.past = None if needs.past is None else Past(needs.past, self.network, per_epoch)
-        self.kept_average = None if kept.average is None else Average(kept.average, self.network)
+        self.kept_average = self._averaged(kept.average)
         self.table = None
         if kept.table is not None:
             self.table = Table(kept.table, shape, device=self.device)
+
+    def _averaged(self, rule: WeightAverage | None) -> Average | None:
+        """An average of the network's weights, with a beginning of its own if the rule says so."""
+        if rule is None or rule.start != "own":
+            return None if rule is None else Average(rule, self.network)
+        own = initial_network(self.configs, self.data, purpose="average")
+        return Average(rule, self.network, own.to(self.device))
 
     def plain_inputs(self, split: Split, rows: Tensor) -> Tensor:
         """Inputs of unaltered images, (..., rows, inputs)."""

@@ -249,6 +249,24 @@ def test_the_warm_up_is_the_plain_mean():
     assert float(average.network.weight[0, 0].detach()) == pytest.approx((3 + 5 + 1 + 7) / 4)
 
 
+@pytest.mark.parametrize("start", ["copy", "own"])
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_trainer_averages_from_where_it_is_told(kept, start):
+    if kept:  # for a student
+        rule = WeightAverage(decay=0.5, start=start)
+        config = replace(small(), keeps=Keeps(average=rule))
+    else:
+        config = small("beta_smoothing", options={"start": start, "decay": 0.5})
+    trainer = trainer_of(config)
+    purpose = {"copy": "initial weights", "own": "average"}[start]
+    begun = initial_network([config], trainer.data, purpose=purpose)
+    trainer.step()
+    average = (trainer.kept_average if kept else trainer.average).network
+    triples = zip(*(one.parameters() for one in (average, begun, trainer.network)), strict=True)
+    for own, before, now in triples:  # the first step of a warm-up has the decay 1/2 as well
+        torch.testing.assert_close(own, (before + now) / 2)
+
+
 @pytest.mark.parametrize("statistics", ["stored", "batch"])
 def test_the_averaged_teacher_predicts_with_the_statistics_that_are_asked_for(statistics):
     config = small(

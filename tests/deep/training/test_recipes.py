@@ -64,8 +64,8 @@ def test_the_numbers_are_those_of_the_papers(name):
     normalization(one.normalization).check_channels(3)
 
 
-def test_there_are_no_other_recipes():
-    assert {*recipes.names()} == {*PAPERS, "digits"} == {*DROPS, *COSINES}
+def test_recipes_are_found_by_name():
+    assert {*PAPERS, "digits"} == {*DROPS, *COSINES} <= {*recipes.names()}
     with pytest.raises(ValueError, match=r"recipe must be one of .*'crd'.*, got 'cdr'"):
         recipe("cdr")
 
