@@ -17,10 +17,15 @@ from theory.labels.smoothing import mean_label_mass, soft_mass, temperature_for_
 LOG = logging.getLogger(__name__)
 
 
-def check_label_mass(label_mass: float, label_weight: float) -> None:
+def check_label_mass(label_mass: float, label_weight: float, classes: int | None = None) -> None:
     """Raise ValueError unless a teacher's part can leave the label this mass.
 
-    >>> check_label_mass(0.85, 0.6)
+    Args:
+        label_mass: m.
+        label_weight: w.
+        classes: K, where it is known: every temperature leaves more than w + (1 - w) / K.
+
+    >>> check_label_mass(0.85, 0.6, 10)
     """
     if not 0 < checks.scalar("label_mass", label_mass) < 1:
         msg = f"label_mass must be in (0, 1), got {label_mass}"
@@ -29,6 +34,13 @@ def check_label_mass(label_mass: float, label_weight: float) -> None:
         msg = (
             f"label_mass must exceed label_weight, which the label has in any case, got "
             f"{label_mass:g} and {label_weight:g}; or give a temperature"
+        )
+        raise ValueError(msg)
+    if classes is not None and soft_mass(label_mass, label_weight) <= 1.0 / classes:
+        msg = (
+            f"label_mass must exceed {label_weight + (1 - label_weight) / classes:.4g}, what a "
+            f"uniform teacher of {classes} classes leaves at label_weight {label_weight:g}, got "
+            f"{label_mass:g}; raise it, or give a temperature"
         )
         raise ValueError(msg)
 
@@ -59,15 +71,9 @@ def matched_temperature(
     """
     check_label_mass(label_mass, label_weight)
     f = checks.logits("teacher_logits", teacher_logits)
+    check_label_mass(label_mass, label_weight, f.shape[-1])
     own = mean_label_mass(f, labels, 1.0)
-    wanted, chance = float(soft_mass(label_mass, label_weight)), 1.0 / f.shape[-1]
-    if wanted <= chance:
-        msg = (
-            f"label_mass must exceed {label_weight + (1 - label_weight) * chance:.4g}, what a "
-            f"uniform teacher leaves at label_weight {label_weight:g}, got {label_mass:g}; raise "
-            "it, or give a temperature"
-        )
-        raise ValueError(msg)
+    wanted = float(soft_mass(label_mass, label_weight))
     try:
         return temperature_for_mass(f, labels, wanted)
     except ValueError:

@@ -12,6 +12,8 @@ which anyone can call in a loop of their own; then what the runner asks for:
   Axes before the batch are members of an ensemble, which know nothing of each other.
 - ``fit(hyper, teacher_logits, labels)``, where a method has one: the hyper-parameters with those
   filled in that are solved for on the training set before training starts.
+- ``check(hyper, classes)``, where a method has one: raises ValueError for hyper-parameters that
+  cannot work with so many classes. It is called before anything is trained, a teacher included.
 """
 
 from collections.abc import Callable, Mapping
@@ -201,6 +203,7 @@ class Method:
     needs: Callable[[Any], Needs]
     loss: "Callable[[Any, Outputs, Outputs | None, Batch, State], dict[str, Tensor]]"
     fit: Callable[..., Any] | None
+    check: Callable[[Any, int], None] | None
     paper: Mapping[str, Any]
     """Hyper-parameters for the data sets where they differ from the defaults."""
 
@@ -226,5 +229,6 @@ class Method:
             module.needs,
             module.loss,
             getattr(module, "fit", None),
+            getattr(module, "check", None),
             getattr(module, "PAPER", {}),
         )

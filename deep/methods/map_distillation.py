@@ -214,14 +214,7 @@ def _strength(hyper: Hyper, log_mass: checks.Array, classes: int) -> float:
     """The beta at which the mean of 1/(1 + beta S + (gamma - 1) K) is the label's share."""
     from scipy.optimize import brentq
 
-    rest = 1.0 + (hyper.gamma - 1.0) * classes
-    if 1.0 / rest <= hyper.label_weight:
-        msg = (
-            f"gamma must be less than {1 + (1 / hyper.label_weight - 1) / classes:.4g} for the "
-            f"label to have a share of {hyper.label_weight:g} with some beta, got {hyper.gamma:g}; "
-            "give a beta"
-        )
-        raise ValueError(msg)
+    rest = _rest(hyper, classes)
 
     def excess(log_beta: float) -> float:
         share = np.exp(-np.logaddexp(math.log(rest), log_beta + log_mass))
@@ -236,6 +229,30 @@ def _strength(hyper: Hyper, log_mass: checks.Array, classes: int) -> float:
         )
         raise ValueError(msg)
     return math.exp(log_beta)
+
+
+def _rest(hyper: Hyper, classes: int) -> float:
+    """1 + (gamma - 1) K, by which the label's share is divided whatever beta is."""
+    rest = 1.0 + (hyper.gamma - 1.0) * classes
+    if 1.0 / rest <= hyper.label_weight:
+        msg = (
+            f"gamma must be less than {1 + (1 / hyper.label_weight - 1) / classes:.4g} for the "
+            f"label of {classes} classes to have a share of {hyper.label_weight:g} with some beta, "
+            f"got {hyper.gamma:g}; give a beta"
+        )
+        raise ValueError(msg)
+    return rest
+
+
+def check(hyper: Hyper, classes: int) -> None:
+    """Raise ValueError if no temperature, or no beta, can leave the label of so many its share.
+
+    >>> check(Hyper(gamma=1.05), 10)
+    """
+    if hyper.temperature is None:
+        check_label_mass(hyper.label_mass, hyper.label_weight, classes)
+    if hyper.reading == "eq6" and hyper.beta is None:
+        _rest(hyper, classes)
 
 
 def needs(hyper: Hyper) -> Needs:

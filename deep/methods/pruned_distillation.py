@@ -120,6 +120,16 @@ def fit(hyper: Hyper, teacher_logits: ArrayLike, labels: ArrayLike) -> Hyper:
     return replace(hyper, temperature=temperature)
 
 
+def check(hyper: Hyper, classes: int) -> None:
+    """Raise ValueError if of so many classes none is left, or the label never has its mass.
+
+    >>> check(Hyper(), 10)
+    """
+    if hyper.temperature is None:
+        check_label_mass(hyper.label_mass, hyper.label_weight, classes)
+    kept_classes(hyper.share, classes)
+
+
 def needs(hyper: Hyper) -> Needs:
     """The teacher."""
     return Needs(teacher=hyper.taught_by)
