@@ -6,6 +6,7 @@ Closed forms of all of them, with their gradients, are in `theory.labels.losses`
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -192,21 +193,46 @@ def regularization_mask(
     >>> regularization_mask(z, v, torch.tensor([0, 0]), temperature=4.0)
     tensor([ True, False])
     """
-    if criterion not in CRITERIA:
-        msg = f"criterion must be one of {', '.join(map(repr, CRITERIA))}, got {criterion!r}"
-        raise ValueError(msg)
-    tau = 1.0 if criterion == "tau1" else temperature
-    student = log_odds(student_logits.detach() / tau, labels)
-    teacher = log_odds(teacher_logits.detach() / tau, labels)
-    ahead = student > teacher
-    if criterion != "abs":
-        return ahead
-    # in logarithms, for both sides may be smaller than any float:
-    # t - s = t (1 - s) (1 - e^(student - teacher)), and 2 (1 - s_1(y)) on the other side
-    apart = (-torch.expm1((student - teacher).clamp(max=0.0))).log()
-    pull = math.log(tau) + logsigmoid(teacher) + logsigmoid(-student) + apart
-    missing = math.log(2.0) + logsigmoid(-log_odds(student_logits.detach(), labels))
-    return ahead | (pull > missing)
+    masks = regularization_masks(
+        student_logits, teacher_logits, labels, temperature=temperature, criteria=(criterion,)
+    )
+    return masks[criterion]
+
+
+def regularization_masks(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    labels: Tensor,
+    *,
+    temperature: float,
+    criteria: Sequence[str] = CRITERIA,
+) -> dict[str, Tensor]:
+    """`regularization_mask` by several criteria at once, which share what they compute.
+
+    >>> z, v = torch.tensor([[3.0, 0.0]]), torch.tensor([[9.0, 0.0]])
+    >>> regularization_masks(z, v, torch.tensor([0]), temperature=4.0)
+    {'abs': tensor([True]), 'signed': tensor([False]), 'tau1': tensor([False])}
+
+    Raises:
+        ValueError: If one is none of ``"abs"``, ``"signed"``, ``"tau1"``.
+    """
+    for criterion in criteria:
+        checks.choice("criterion", criterion, CRITERIA)
+    z, v = student_logits.detach(), teacher_logits.detach()
+    found = {}
+    if "tau1" in criteria:
+        found["tau1"] = log_odds(z, labels) > log_odds(v, labels)
+    if {"abs", "signed"} & {*criteria}:
+        student, teacher = (log_odds(one / temperature, labels) for one in (z, v))
+        found["signed"] = student > teacher
+    if "abs" in criteria:
+        # in logarithms, for both sides may be smaller than any float:
+        # t - s = t (1 - s) (1 - e^(student - teacher)), and 2 (1 - s_1(y)) on the other side
+        apart = (-torch.expm1((student - teacher).clamp(max=0.0))).log()
+        pull = math.log(temperature) + logsigmoid(teacher) + logsigmoid(-student) + apart
+        missing = math.log(2.0) + logsigmoid(-log_odds(z, labels))
+        found["abs"] = found["signed"] | (pull > missing)
+    return {criterion: found[criterion] for criterion in criteria}
 
 
 def beta_shape(shape: float | None, *, label_mass: float, label_weight: float) -> float:
