@@ -13,7 +13,7 @@ from deep import methods, models
 from deep.data.augment import Viewer, Views, normalize
 from deep.data.normalization import normalization
 from deep.data.prepared import Prepared, Split
-from deep.losses import regularization_mask, required
+from deep.losses import regularization_masks, required
 from deep.method import Batch, Outputs, State, WeightAverage
 from deep.models.stacked import Stacked
 from deep.training import evaluation, heap
@@ -85,7 +85,7 @@ class Trainer:
         self.course = Course(
             self.members, len(data.train), data.classes, rows=chosen, device=device
         )
-        self.best = Best(self)
+        self.best = Best(self, ties=first.recipe.ties)
         heap.keep()
 
     @property
@@ -158,14 +158,26 @@ class Trainer:
         return losses
 
     def _counted(self, taught: Outputs | None, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
-        """Which samples of the step count for something, by name: (..., batch), boolean."""
+        """Which samples of the step are regularization samples, by name: (..., batch), boolean.
+
+        By the method's criterion, or else by ``"abs"``, and by ``"signed"``, at the temperature of
+        distillation. The predictions are those of the step: before the update, in training mode
+        and on augmented views, unlike counts of a finished network on plain images.
+        """
         if taught is None or isinstance(self.teacher, RowTeacher):
             return {}
-        temperature = getattr(self.hyper, "temperature", None) or 1.0
-        mask = regularization_mask(
-            logits.detach(), taught.logits, batch.labels, temperature=temperature
+        criterion = getattr(self.hyper, "criterion", "abs")
+        masks = regularization_masks(
+            logits.detach(),
+            taught.logits,
+            batch.labels,
+            temperature=getattr(self.hyper, "temperature", None) or 1.0,
+            criteria=(criterion, "signed"),
         )
-        return {"regularization_samples": mask}
+        return {
+            "regularization_samples": masks[criterion],
+            "regularization_samples_signed": masks["signed"],
+        }
 
     def _end_epoch(self) -> None:
         """Measure the network on what it is not trained on, and remember the best."""
@@ -276,6 +288,9 @@ def require_trainable(configs: Sequence[RunConfig], data: Prepared) -> None:
     Views(recipe.views, recipe.pad).pixel_table(height, width)
     recipe.steps_per_epoch(len(data.train))
     initial_network(configs, data)
+    method = methods.get(configs[0].method.name)
+    if method.check is not None:
+        method.check(methods.hyper(configs[0].method), data.classes)
     if configs[0].needs().posterior and data.train.posterior is None:
         msg = (
             f"posterior must be known for {configs[0].method.name}: label noise on clean labels, "
