@@ -13,11 +13,15 @@ if TYPE_CHECKING:
 class Best:
     """The epoch that was best on held-out samples: its weights, its table, its test logits.
 
-    The accuracy decides; of equal epochs the earlier one counts.
+    The accuracy decides; of equal epochs the earlier or the later counts.
+
+    Args:
+        trainer: Whose epochs they are.
+        ties: ``"earlier"`` or ``"later"``, as `Recipe.ties`.
     """
 
-    def __init__(self, trainer: "Trainer") -> None:
-        self._trainer = trainer
+    def __init__(self, trainer: "Trainer", *, ties: str = "earlier") -> None:
+        self._trainer, self._later = trainer, ties == "later"
         self.accuracy = torch.full(trainer.members, -1.0, dtype=torch.float64)
         self.epoch = torch.zeros(trainer.members, dtype=torch.int64)
         """Counted from 1; 0 while there is none."""
@@ -25,9 +29,9 @@ class Best:
 
     @torch.no_grad()
     def offer(self, accuracy: Tensor, test_logits: Tensor, *, epoch: int) -> None:
-        """Remember the present network where its accuracy exceeds all before."""
+        """Remember the present network where its accuracy is the best, or as good as the best."""
         accuracy = accuracy.double().cpu().reshape(self.accuracy.shape)
-        better = accuracy > self.accuracy
+        better = accuracy >= self.accuracy if self._later else accuracy > self.accuracy
         if not better.any():
             return
         self.accuracy = torch.where(better, accuracy, self.accuracy)
@@ -37,6 +41,7 @@ class Best:
         present["test_logits"] = test_logits
         if trainer.table is not None:
             present["table"] = trainer.table.read(trainer.data.train.labels)
+            present["unseen"] = (trainer.table.visits == 0).sum(-1)
         for name, value in present.items():
             if trainer.members and name in self.held and value.ndim:
                 shape = (len(better), *[1] * (value.ndim - 1))

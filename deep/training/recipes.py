@@ -10,7 +10,13 @@ r"""The papers' recipes as data: how long, how fast, on which views, and which e
 | ``wang`` | 200 | 128 | .1, cosine to 1e-4 | 5e-4 | crop 4, flip | papers/003 |
 | ``nagarajan_v1`` | 450 | 1024 | 1 Nesterov, 15 epochs of warm-up, /10 after 200, 300, 400 | 5e-4 | crop 4, flip | papers/004 |
 | ``nagarajan_v2`` | 240 | 64 | .05 Nesterov, 1 epoch of warm-up, /10 after 150, 180, 210 | 5e-4 | crop 4, flip | papers/004 |
+| ``ren_toy`` | 100 | 32 | 5e-4 | 0 | none | papers/000, appendix C and code |
+| ``nagarajan_features`` | 40 | 128 | Adam, 1e-3 | 0 | none | papers/004, Table 7: random features |
+| ``nagarajan_mlp`` | 20 | 32 | Adam, 1e-4 | 0 | none | papers/004, Table 7: dense network |
+| ``nagarajan_cnn`` | 40 | 128 | Adam, 1e-4 | 0 | none | papers/004, Table 7: small CNN |
 | ``digits`` | 30 | 64 | .05, cosine to 0 | 1e-4 | none | chosen here, for small images |
+
+Rates without a schedule are constant; SGD has a momentum of .9.
 """  # noqa: E501
 
 import math
@@ -22,6 +28,7 @@ from theory import checks
 SCHEDULES = ("steps", "cosine", "constant")
 VIEWS = ("none", "crop_flip", "reflect_crop_flip")
 SELECTIONS = ("last", "best")
+TIES = ("earlier", "later")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +98,9 @@ class Recipe:
     """Share of the training samples held out, stratified, to choose an epoch by."""
     select: str = "last"
     """Which epoch the recipe's authors report: ``"last"``, or ``"best"`` on validation."""
+    ties: str = "earlier"
+    """Which of the epochs that are equally good on validation is the best: the ``"earlier"``
+    (papers/000, code) or the ``"later"`` (papers/002, code)."""
     drop_last: bool = False
     """Whether the last, smaller batch of an epoch is left out."""
 
@@ -101,6 +111,7 @@ class Recipe:
         checks.choice("views", self.views, VIEWS)
         checks.integer("pad", self.pad)
         checks.choice("select", self.select, SELECTIONS)
+        checks.choice("ties", self.ties, TIES)
         checks.flag("drop_last", self.drop_last)
         if not 0 <= checks.scalar("validation", self.validation) < 1:
             msg = f"validation must be a share in [0, 1), got {self.validation}"
@@ -148,6 +159,18 @@ def _sgd(rate: float, batch: int, decay: float = 5e-4, *, nesterov: bool = False
     )
 
 
+def _adam(name: str, epochs: int, *, rate: float, batch: int) -> Recipe:
+    """One of the checks of theory of papers/004, appendix D, on images as they are."""
+    return Recipe(
+        name=name,
+        epochs=epochs,
+        optimizer=Optimizer(name="adam", learning_rate=rate, batch=batch),
+        schedule=Schedule(kind="constant"),
+        views="none",
+        normalization="unit",
+    )
+
+
 _TIAN = (150.0, 180.0, 210.0)
 _RECIPES = (
     Recipe(
@@ -187,6 +210,7 @@ _RECIPES = (
         schedule=Schedule(milestones=(50.0, 100.0)),
         validation=0.1,
         select="best",
+        ties="later",
     ),
     Recipe(
         name="wang",
@@ -207,6 +231,20 @@ _RECIPES = (
         optimizer=_sgd(0.05, 64, nesterov=True),
         schedule=Schedule(milestones=_TIAN, warmup=1),
     ),
+    Recipe(
+        name="ren_toy",
+        epochs=100,
+        optimizer=_sgd(5e-4, 32, 0.0),
+        schedule=Schedule(kind="constant"),
+        views="none",
+        normalization="unit",
+        # 5, 5 and 90 % of 100,000 samples: half of what is not for testing
+        validation=0.5,
+        select="best",
+    ),
+    _adam("nagarajan_features", 40, rate=1e-3, batch=128),
+    _adam("nagarajan_mlp", 20, rate=1e-4, batch=32),
+    _adam("nagarajan_cnn", 40, rate=1e-4, batch=128),
     Recipe(
         name="digits",
         epochs=30,
