@@ -77,7 +77,7 @@ def arranged(
             teacher=teacher,
             # of the first of the generations; what trains the teacher has a plain teacher itself
             teacher_method=teacher_method if needs.taught_by else None,
-            recipe=replace(teacher_recipe or recipe, validation=recipe.validation),
+            recipe=_holding_out(teacher_recipe or recipe, recipe.validation),
             data=data,
             scale=scale if teacher_scale is None else teacher_scale,
             seed=teacher_seed,
@@ -99,6 +99,15 @@ def arranged(
         teacher_view=teacher_view,
         precision=precision,
     )
+
+
+def _holding_out(recipe: Recipe, validation: float) -> Recipe:
+    """``recipe`` with the student's share of held-out samples: without any, the last epoch counts.
+
+    What of the teacher's run teaches is said by the student's method, not by its recipe.
+    """
+    select = recipe.select if validation else "last"
+    return replace(recipe, validation=validation, select=select)
 
 
 def _stream(teacher: RunConfig) -> str:
