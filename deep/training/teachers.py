@@ -65,6 +65,8 @@ class Teachers:
             msg = f"teacher must be given for method {config.method.name!r}, got None"
             raise ValueError(msg)
         if needs.teacher == "table":
+            if (warning := taught_by.table_warning(needs.stop)) is not None:
+                self._say(warning)
             return RowTeacher(taught_by.table(needs.stop).to(self._device))
         asked = self._network(config, taught_by, data)
         if asked.network.training or not self._view_table:
