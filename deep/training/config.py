@@ -89,7 +89,9 @@ class RunConfig:
             if needs.teacher not in (None, "final"):
                 msg = (
                     f"teacher of {self.method.name!r} must be trained here: of an imported network "
-                    f"the {needs.teacher} is not known"
+                    f"the {needs.teacher} is not known{hint}"
+                may = "taught_by" in dict(self.method.options)
+                hint = ", or choose taught_by='final'" if may else ""
                 )
                 raise ValueError(msg)
         elif isinstance(teacher, RunConfig):
