@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deep import methods
 from deep.records.runs import Runs
+from stillroom.benching import asked as options
 from stillroom.main import main
 
 HOUSE = Path(__file__).parents[2]
@@ -119,13 +121,20 @@ def test_a_flag_of_a_method(bench, tmp_path):
     assert "already finished" not in bench("run", "tf_kd", *TINY, "--no-class-mean")[2]
 
 
-def test_options_that_a_method_shares_with_the_run_are_the_runs(bench, tmp_path):
-    """born_again has a hyper-parameter called teacher."""
+def test_no_method_shares_an_option_with_the_run(bench, tmp_path):
+    """Born_again's part of the teacher is no longer called as the teacher's network is."""
     student = ("run", "born_again", *TINY, "--teacher", "mlp:width=4,depth=1")
-    assert bench(*student, "--hyper.teacher", "final")[0] == 0
+    assert bench(*student, "--taught-by", "final")[0] == 0
     (run,) = [one for one in Runs(tmp_path / "out").summaries() if one.config["teacher"]]
-    assert dict(run.config["method"]["options"])["teacher"] == "final"
+    assert dict(run.config["method"]["options"])["taught_by"] == "final"
     assert dict(run.config["teacher"]["model"]["options"])["width"] == 4
+
+
+@pytest.mark.parametrize("name", methods.names())
+def test_no_hyper_parameter_is_called_as_an_option_of_the_run(name):
+    groups = (options.Samples, options.Student, options.Teaching, options.Machine)
+    taken = {option for group in groups for option in group.__annotations__}
+    assert not taken & set(methods.get(name).Hyper.__dataclass_fields__)
 
 
 def test_what_the_options_change(bench, tmp_path):
