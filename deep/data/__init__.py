@@ -4,6 +4,7 @@ Everything here is arrays; `deep.data.prepared` and `deep.data.augment` make ten
 imported by their own names, so that torch is only loaded where it is used.
 """
 
+from deep.data.identity import fingerprint_of
 from deep.data.images import ImageSet
 from deep.data.noise import choose_rows, flip_labels
 from deep.data.normalization import Normalization
@@ -16,6 +17,7 @@ __all__ = [
     "Normalization",
     "choose_rows",
     "fingerprint",
+    "fingerprint_of",
     "flip_labels",
     "load",
     "load_labels",

@@ -6,7 +6,7 @@ it is read, made once however many processes ask. A damaged entry is set aside a
 The digest names the content of the source files, not their place.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ class OpenSplit:
             return self.source.load(self.split, rows)
         store, key = self.keep
         entry = store.get_or_make(key, lambda: _encoded(self.source.load(self.split, None)))
-        return _images(entry).take(rows)
+        return _named(_images(entry), self.source).take(rows)
 
 
 def open_split(source: Source, split: str, cache: Path | None) -> OpenSplit:
@@ -59,7 +59,7 @@ def open_split(source: Source, split: str, cache: Path | None) -> OpenSplit:
     entry = store.get(key)
     if entry is None:
         return OpenSplit(source, split, source.labels(split), None, (store, key))
-    images = _images(entry)
+    images = _named(_images(entry), source)
     return OpenSplit(source, split, images.labels, images, None)
 
 
@@ -72,6 +72,11 @@ def _encoded(images: ImageSet) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]
         "class_names": images.class_names,
     }
     return arrays, record
+
+
+def _named(images: ImageSet, source: Source) -> ImageSet:
+    """With the name that they have now: they may have been decoded at another place."""
+    return replace(images, name=source.name)
 
 
 def _images(entry: Entry) -> ImageSet:

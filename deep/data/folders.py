@@ -8,18 +8,20 @@
   another classes as integers; where there are several of either, ``image`` or ``img`` and
   ``label`` or ``fine_label`` are meant.
 
-All images of a set must have one shape.
+All images of a set must have one shape. Where only some samples are asked for by their place, the
+classes take turns (`deep.data.noise.in_turns`), for the files may stand class by class. Content
+counts, and not the place: random streams are those of the digest of all files, so a copy of the
+folder gives the same samples, flips and splits.
 """
 
-import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from deep.data import parquet
+from deep.data import digests, parquet
 from deep.data.images import Bytes, ImageSet, Labels
 from deep.data.source import SPLITS, Rows, every_fifth
 
@@ -57,9 +59,10 @@ class ImageFolder:
         return ImageSet(images, labels, self.class_names, name=self.name, split=split)
 
     def fingerprint(self) -> str:
-        """Digest of the relative paths and contents of all files."""
+        """Digest of the classes, and of the relative paths and contents of all files."""
         files = [path for split in SPLITS for path, _ in self._files(split)]
-        return _digest((path.relative_to(self.path).as_posix(), path) for path in files)
+        named = ((path.relative_to(self.path).as_posix(), path) for path in files)
+        return digests.of_files(named, about=repr(self.class_names))
 
     def _class_folders(self, split: str) -> list[Path]:
         folder = self.path / split
@@ -111,8 +114,10 @@ class ParquetFiles:
         return ImageSet(images, labels[chosen], self.class_names, name=self.name, split=split)
 
     def fingerprint(self) -> str:
-        """Digest of the names and contents of all files."""
-        return _digest((path.name, path) for path in self._all_files)
+        """Digest of the contents of all files, and of their names where there are several."""
+        if self.path.is_file():
+            return digests.of_files([("", self.path)])
+        return digests.of_files((path.name, path) for path in self._all_files)
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
@@ -203,21 +208,4 @@ def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: OSError) -> ValueError:
-    msg = f"{path} must be a file that can be read ({error.strerror})"
-    return ValueError(msg)
-
-
-def _digest(files: Iterator[tuple[str, Path]]) -> str:
-    digest = hashlib.sha256()
-    for name, path in files:
-        try:
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise _unreadable(path, error) from error
-        digest.update(f"{name}\0{content}\n".encode())
-    return digest.hexdigest()
+        raise digests.unreadable(path, error) from error

@@ -77,7 +77,7 @@ def training_labels(
     """
     folder, _, classes = _SETS[name]
     kind = labels.removeprefix(f"{folder}-")
-    path = _path(root, folder, f"{folder}.npz")
+    path = _path(root, folder)
     kinds = RANDOM if kind in (*RANDOM, "mean") else (kind,)
     arrays = _read(path, ("clean", *kinds))
     for array in arrays.values():
@@ -99,6 +99,29 @@ def training_labels(
     return HumanLabels(arrays[kind], posterior)
 
 
+def files(name: str, labels: str, *, root: Path | None) -> tuple[tuple[str, Path], ...]:
+    """Files that the labels ``labels`` of an image set and the answers to its test images are from.
+
+    Args:
+        name: The image set.
+        labels: One of its `label_sets`, or another word for labels that people did not give.
+        root: The data root.
+
+    Returns:
+        Each with its path under the root, in a fixed order.
+
+    Raises:
+        ValueError: If the labels are not there; the answers may be absent.
+    """
+    found = []
+    if labels in label_sets(name):
+        found.append(_path(root, _SETS[name][0]))
+    answers = _answers(name, root)
+    if answers is not None:
+        found.append(answers)
+    return tuple((f"{path.parent.name}/{path.name}", path) for path in found)
+
+
 def testing_posterior(name: str, truth: Labels, *, root: Path | None) -> Array | None:
     """Distribution of human answers to each test image; None where there is none.
 
@@ -110,13 +133,16 @@ def testing_posterior(name: str, truth: Labels, *, root: Path | None) -> Array |
     Raises:
         ValueError: If the file is there but damaged, or belongs to other images.
     """
+    path = _answers(name, root)
+    return None if path is None else _distributions(path, truth)
+
+
+def _answers(name: str, root: Path | None) -> Path | None:
+    """The file of human answers to the test images, where there is one."""
     if name != "cifar10" or root is None:
         return None
-    for file in ("probs.npy", "counts.npy"):
-        path = root / "cifar10h" / file
-        if path.is_file():
-            return _distributions(path, truth)
-    return None
+    places = (root / "cifar10h" / file for file in ("probs.npy", "counts.npy"))
+    return next((path for path in places if path.is_file()), None)
 
 
 def _distributions(path: Path, truth: Labels) -> Array:
@@ -143,7 +169,8 @@ def _distributions(path: Path, truth: Labels) -> Array:
     return np.asarray(counts / sums)
 
 
-def _path(root: Path | None, folder: str, file: str) -> Path:
+def _path(root: Path | None, folder: str) -> Path:
+    file = f"{folder}.npz"
     if root is None or not (root / folder / file).is_file():
         where = "a folder of image sets" if root is None else str(root)
         msg = (

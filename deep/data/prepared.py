@@ -14,7 +14,7 @@ from torch import Tensor
 from deep.data import human, sources, synthetic
 from deep.data.cache import OpenSplit, open_split
 from deep.data.images import ImageSet, Labels
-from deep.data.noise import choose_rows, flip_labels
+from deep.data.noise import choose_rows, flip_labels, in_turns
 from deep.data.spec import DataSpec
 from deep.training.streams import stream
 from theory import checks
@@ -32,7 +32,11 @@ class Split:
     truth: Tensor
     """The classes of the image set: int64, shape (n,)."""
     posterior: Tensor | None
-    """Law of the given label given the image, float32 of shape (n, classes), where it is known."""
+    """Law of the given label given the image, noise and human error included, where it is known:
+    float32 of shape (n, classes)."""
+    truth_law: Tensor | None = None
+    """Law of the true label given the image, of the same shape, where it is known: of synthetic
+    images, and of the test images of CIFAR-10 by what people answer (`deep.data.human`)."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -46,8 +50,8 @@ class Prepared:
     validation: Split | None
     """Held-out samples with the same label noise, or None."""
     test: Split
-    """Never noisy. The posterior is known for synthetic sets; for CIFAR-10 it is the distribution
-    of human answers, where the data root has CIFAR-10H."""
+    """Never noisy, so that both laws are one: known for synthetic sets, and for CIFAR-10 the
+    distribution of human answers, where the data root has CIFAR-10H."""
     class_names: tuple[str, ...]
     white: int
     """The value of full intensity of a pixel."""
@@ -76,19 +80,26 @@ class _Arrays:
     images: ImageSet
     given: Labels
     posterior: NDArray[np.float32] | None
+    truth_law: NDArray[np.float32] | None
 
     def take(self, chosen: NDArray[np.bool_]) -> "_Arrays":
         rows = np.flatnonzero(chosen)
         law = None if self.posterior is None else self.posterior[rows]
-        return _Arrays(self.images.take(rows), self.given[rows], law)
+        truth_law = law
+        if self.truth_law is not self.posterior:
+            truth_law = None if self.truth_law is None else self.truth_law[rows]
+        return _Arrays(self.images.take(rows), self.given[rows], law, truth_law)
 
     def split(self, device: torch.device) -> Split:
         def there(array: NDArray[Any]) -> Tensor:
             return torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
         law = None if self.posterior is None else there(self.posterior)
+        truth_law = law
+        if self.truth_law is not self.posterior:
+            truth_law = None if self.truth_law is None else there(self.truth_law)
         images, truth = self.images.images, self.images.labels
-        return Split(there(images), there(self.given), there(truth), law)
+        return Split(there(images), there(self.given), there(truth), law, truth_law)
 
 
 def prepare(
@@ -100,6 +111,8 @@ def prepare(
     device: str | torch.device = "cpu",
 ) -> Prepared:
     """Read, choose, label and split as ``spec`` says; equal specs give equal tensors.
+
+    So do copies of the user's own files at other places.
 
     Labels are flipped before samples are held out, so that those for validation are as noisy as
     the others [papers/000, released code].
@@ -125,10 +138,11 @@ def prepare(
         msg = f"validation must be a share in [0, 1), got {validation}"
         raise ValueError(msg)
     source, found = sources.source(spec.name, root=root), sources.data_root(root)
+    name = sources.content_name(spec.name, root=root)
     training = open_split(source, "train", cache)
-    rows = _rows(spec, training.labels)
-    held = _held_out(spec, training.labels[rows], validation)
-    train = _training(spec, training, rows, found)
+    rows = _rows(spec, name, training.labels)
+    held = _held_out(spec, name, training.labels[rows], validation)
+    train = _training(spec, name, training, rows, found)
     test = _testing(spec, open_split(source, "test", cache), found)
     _check_same_kind(train.images, test.images)
     parts = [train] if held is None else [train.take(~held), train.take(held)]
@@ -144,13 +158,15 @@ def prepare(
     )
 
 
-def _rows(spec: DataSpec, labels: Labels) -> NDArray[np.int64]:
+def _rows(spec: DataSpec, name: str, labels: Labels) -> NDArray[np.int64]:
     size = len(labels) if spec.samples is None else spec.samples
-    rng = stream("samples", spec.name, spec.seed)
-    return choose_rows(labels, size, rng, how=spec.choice)
+    rng = stream("samples", name, spec.seed)
+    rows = choose_rows(labels, size, rng, how=spec.choice)
+    # the user's files may stand class by class: the first of them would be of one class
+    return in_turns(labels)[rows] if spec.choice == "first" and sources.is_own(spec.name) else rows
 
 
-def _held_out(spec: DataSpec, labels: Labels, share: float) -> NDArray[np.bool_] | None:
+def _held_out(spec: DataSpec, name: str, labels: Labels, share: float) -> NDArray[np.bool_] | None:
     """Which of the chosen samples are for validation; at least one, and not all."""
     if not share:
         return None
@@ -158,16 +174,19 @@ def _held_out(spec: DataSpec, labels: Labels, share: float) -> NDArray[np.bool_]
     if size >= len(labels):
         msg = f"validation must leave samples to train on, got {share} of {len(labels)} samples"
         raise ValueError(msg)
-    rng = stream("validation", spec.name, spec.seed)
+    rng = stream("validation", name, spec.seed)
     held = np.zeros(len(labels), dtype=np.bool_)
     held[choose_rows(labels, size, rng)] = True
     return held
 
 
 def _training(
-    spec: DataSpec, split: OpenSplit, rows: NDArray[np.int64], root: Path | None
+    spec: DataSpec, name: str, split: OpenSplit, rows: NDArray[np.int64], root: Path | None
 ) -> _Arrays:
-    """The chosen training samples with their given labels, and the law of these."""
+    """The chosen training samples with their given labels, and the laws of these and of the true.
+
+    ``name`` is what the image set is called wherever its files are.
+    """
     if spec.labels == "given":
         given, law = split.labels[rows], None
     else:
@@ -176,33 +195,39 @@ def _training(
         given = people.given[rows]
         law = None if people.posterior is None else people.posterior[rows]
     images = split.take(rows)
+    truth_law = None
     if spec.labels == "given" and spec.name in synthetic.names():
         law = synthetic.posterior(spec.name, images.images)
+        truth_law = _single(law)
     if not spec.noise:
-        return _Arrays(images, given, _single(law))
+        posterior = _single(law) if truth_law is None else truth_law
+        return _Arrays(images, given, posterior, truth_law)
     noisy = flip_labels(
         given,
         spec.noise,
         images.classes,
-        stream("flips", spec.name, spec.seed),
+        stream("flips", name, spec.seed),
         include_same=spec.noise_includes_same,
     )
     if law is None and spec.labels == "given":
         law = np.eye(images.classes)[given]
     if law is not None:
         law = corrupted(law, spec.noise, exclude_true=not spec.noise_includes_same)
-    return _Arrays(images, noisy, _single(law))
+    return _Arrays(images, noisy, _single(law), truth_law)
 
 
 def _testing(spec: DataSpec, split: OpenSplit, root: Path | None) -> _Arrays:
     count = len(split.labels)
     kept = count if spec.test_samples is None else min(spec.test_samples, count)
-    images = split.take(np.arange(kept))
+    own = sources.is_own(spec.name)
+    rows = np.sort(in_turns(split.labels)[:kept]) if own else np.arange(kept)
+    images = split.take(rows)
     if spec.name in synthetic.names():
         law: NDArray[np.float64] | None = synthetic.posterior(spec.name, images.images)
     else:
         law = human.testing_posterior(spec.name, split.labels, root=root)
-    return _Arrays(images, images.labels, _single(None if law is None else law[:kept]))
+    single = _single(None if law is None else law[rows])
+    return _Arrays(images, images.labels, single, single)
 
 
 def _single(law: NDArray[np.float64] | None) -> NDArray[np.float32] | None:

@@ -16,6 +16,10 @@ class Source(Protocol):
     """An image set with a training and a test split."""
 
     @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
     def costly(self) -> bool:
         """Whether its images must be decoded, so that keeping them decoded pays."""
 
@@ -36,6 +40,11 @@ class InMemory:
     train: ImageSet
     test: ImageSet
     costly: bool = False
+
+    @property
+    def name(self) -> str:
+        """As its images have it."""
+        return self.train.name
 
     def labels(self, split: str) -> Labels:
         """Classes of one split."""

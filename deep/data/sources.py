@@ -46,6 +46,40 @@ def names() -> tuple[str, ...]:
     return ("digits", *sorted(_FILES), *synthetic.names())
 
 
+def is_own(name: str) -> bool:
+    """Whether an image set is the user's own: files at a place.
+
+    >>> is_own("folder:~/pictures"), is_own("cifar10")
+    (True, False)
+    """
+    return name not in names()
+
+
+def content_name(name: str, *, root: Path | str | None = None) -> str:
+    """What an image set is called wherever its files are: the user's own by their digest.
+
+    Random streams that belong to an image set are keyed by it.
+
+    >>> content_name("digits")
+    'digits'
+
+    Raises:
+        ValueError: If the name is unknown, or the files of the user's are not all there.
+    """
+    if not is_own(check_name(name)):
+        return name
+    return f"{kind(name)}:{fingerprint(name, root=root)}"
+
+
+def kind(name: str) -> str:
+    """``"folder"`` or ``"parquet"`` for the user's own, or else the name itself.
+
+    >>> kind("folder:~/pictures"), kind("cifar10")
+    ('folder', 'cifar10')
+    """
+    return name.partition(":")[0] if is_own(name) else name
+
+
 def check_name(name: str) -> str:
     """``name`` if it is one of `names`, or names a place of the user's.
 
@@ -55,8 +89,8 @@ def check_name(name: str) -> str:
     >>> check_name("folder:~/pictures")
     'folder:~/pictures'
     """
-    kind, separator, path = str(name).partition(":")
-    if name in names() or (separator and kind in _OWN and path):
+    prefix, separator, path = str(name).partition(":")
+    if name in names() or (separator and prefix in _OWN and path):
         return name
     if os.path.exists(name):
         guess = "folder" if os.path.isdir(name) else "parquet"
@@ -137,9 +171,8 @@ def source(name: str, *, root: Path | str | None = None) -> Source:
         return synthetic.source(name)
     if name in _FILES:
         return _Hub(name, _folder(name, root))
-    kind, _, place = name.partition(":")
-    path = Path(place).expanduser()
-    if kind == "folder":
+    path = Path(name.partition(":")[2]).expanduser()
+    if kind(name) == "folder":
         return folders.ImageFolder(name, path)
     return folders.ParquetFiles(name, path)
 

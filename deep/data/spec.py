@@ -1,10 +1,10 @@
 """Which samples a run is trained and judged on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from deep.data.human import label_sets
 from deep.data.noise import CHOICES
-from deep.data.sources import check_name
+from deep.data.sources import check_name, is_own, kind
 from theory import checks
 
 
@@ -22,9 +22,11 @@ class DataSpec:
     samples: int | None = None
     """Training samples; None for all."""
     test_samples: int | None = None
-    """Test samples, the first of the split; None for all."""
+    """Test samples; None for all. The first of the split, but of the user's own files, which may
+    stand class by class, the first of each class in proportion."""
     choice: str = "stratified"
-    """How the training samples are chosen: ``"stratified"``, ``"random"`` or ``"first"``."""
+    """How the training samples are chosen: ``"stratified"``, ``"random"`` or ``"first"`` (as for
+    testing)."""
     noise: float = 0.0
     """Fraction of the training labels that are flipped."""
     noise_includes_same: bool = False
@@ -46,3 +48,11 @@ class DataSpec:
         checks.flag("noise_includes_same", self.noise_includes_same)
         checks.integer("seed", self.seed)
         checks.choice(f"labels of {self.name}", self.labels, ("given", *label_sets(self.name)))
+
+    def without_place(self) -> "DataSpec":
+        """The same but for where the user's own files are, which `fingerprint_of` tells apart.
+
+        >>> DataSpec(name="folder:~/pictures").without_place().name
+        'folder:*'
+        """
+        return replace(self, name=f"{kind(self.name)}:*") if is_own(self.name) else self

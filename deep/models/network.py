@@ -95,7 +95,7 @@ def image(inputs: Inputs) -> Shape:
             given and these are not square images with one channel or three.
     """
     if isinstance(inputs, tuple):
-        if len(inputs) != 3:
+        if len(tuple(inputs)) != 3:
             msg = f"inputs must be height, width and channels of images, got {inputs}"
             raise ValueError(msg)
         height, width, channels = (checks.integer("inputs", one, minimum=1) for one in inputs)

@@ -7,6 +7,7 @@ several processes that ask for a run one trains it while the others wait.
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -143,13 +144,17 @@ class Runner:
         self.close()
 
     def key(self, config: RunConfig) -> str:
-        """Name of a run: the digest of its config and of the files its images come from."""
-        images = data.fingerprint(config.data.name, root=self.root)
-        return _name({"config": config, "images": images})
+        """Name of a run: the digest of its config and of the files its samples come from.
+
+        Where the user's own files are does not count.
+        """
+        images = data.fingerprint_of(config.data, root=self.root)
+        return _name({"config": _without_place(config), "images": images})
 
     def prepared(self, config: RunConfig) -> Prepared:
         """The samples of a run, read once."""
-        wanted = (config.data, config.recipe.validation)
+        files = data.fingerprint_of(config.data, root=self.root)
+        wanted = (config.data, config.recipe.validation, files)
         if wanted not in self._data:
             self._data[wanted] = prepare(
                 config.data,
@@ -307,6 +312,14 @@ def _note(works: Sequence[Work | None], trainer: Trainer) -> None:
     for work in works:
         if work is not None:
             work.progress(trainer.updates, trainer.plan.steps)
+
+
+def _without_place(config: RunConfig) -> RunConfig:
+    """The config with no place of the user's own files in it."""
+    teacher = config.teacher
+    if isinstance(teacher, RunConfig):
+        teacher = _without_place(teacher)
+    return replace(config, data=config.data.without_place(), teacher=teacher)
 
 
 def _name(content: object) -> str:

@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 
@@ -169,3 +171,43 @@ def test_flips_on_top_of_answers(data_root):
     got = prepare(spec, root=data_root)
     assert float(got.train.posterior.min()) > 0.0
     np.testing.assert_allclose(got.train.posterior.sum(1), 1, atol=1e-6)
+
+
+def images_of(monkeypatch):
+    """A CIFAR-10 whose image files are always the same."""
+    monkeypatch.setattr("deep.data.sources.fingerprint", lambda *_, **__: "images")
+
+
+def test_what_people_said_is_part_of_what_a_run_is_known_by(tmp_path, monkeypatch):
+    images_of(monkeypatch)
+    given, worse = DataSpec(name="cifar10"), DataSpec(name="cifar10", labels="cifar10n-worse")
+
+    def digests():
+        return [data.fingerprint_of(spec, root=tmp_path) for spec in (given, worse)]
+
+    with pytest.raises(ValueError, match=r"cifar10n/cifar10n\.npz in .*--data-root"):
+        digests()
+    answers(tmp_path)
+    seen = [digests()]
+    assert seen[0][0] == "images" != seen[0][1]
+    answers(tmp_path, worse=np.roll(TRUTH, 3))
+    seen.append(digests())
+    assert seen[1][0] == seen[0][0]
+    assert seen[1][1] != seen[0][1]
+    table = 40 * np.eye(10, dtype=np.int64)[TRUTH] + 1
+    counts(tmp_path, table)
+    seen.append(digests())
+    counts(tmp_path, table + 1)
+    seen.append(digests())
+    assert len({pair[0] for pair in seen[1:]}) == 3
+    assert len({pair[1] for pair in seen}) == 4
+    shutil.copytree(tmp_path, tmp_path / "elsewhere")
+    assert [
+        data.fingerprint_of(spec, root=tmp_path / "elsewhere") for spec in (given, worse)
+    ] == seen[-1]
+
+
+def test_other_sets_are_known_by_their_images(tmp_path, monkeypatch):
+    images_of(monkeypatch)
+    counts(tmp_path, np.eye(10))
+    assert data.fingerprint_of(DataSpec(name="cifar100"), root=tmp_path) == "images"

@@ -1,14 +1,17 @@
 import io
 import json
+import os
+import shutil
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from PIL import Image
 from pyarrow import parquet as pq
 
 from deep import data
-from deep.data import DataSpec
+from deep.data import DataSpec, digests, noise
 from deep.data.prepared import prepare
 
 CLASSES = ("ant", "bee", "cat")
@@ -56,9 +59,9 @@ def test_a_folder_of_images(tmp_path):
     got = prepare(DataSpec(name=name, choice="first"))
     assert got.class_names == CLASSES
     assert got.train.images.shape == (18, 4, 5, 3)
-    assert got.train.labels.tolist() == [0] * 6 + [1] * 6 + [2] * 6
-    assert got.train.images[:, 0, 0, 0].tolist() == [0] * 6 + [10] * 6 + [20] * 6
-    assert got.train.images[:6, 0, 0, 1].tolist() == list(range(6))
+    assert got.train.labels.tolist() == [0, 1, 2] * 6
+    assert got.train.images[:, 0, 0, 0].tolist() == [0, 10, 20] * 6
+    assert got.train.images[::3, 0, 0, 1].tolist() == list(range(6))
     assert got.test.labels.tolist() == [0, 0, 1, 1, 2, 2]
     some = data.load(name, split="train", rows=np.array([17, 0]))
     assert some.labels.tolist() == [2, 0]
@@ -110,6 +113,87 @@ def test_content_and_not_place_counts(tmp_path):
         prepare(DataSpec(name=name, choice="first")).fingerprint for name in (one, same, other)
     ]
     assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.parametrize("count", [3, 4, 6])
+def test_the_first_samples_are_of_all_classes(tmp_path, count):
+    name = folder(tmp_path)
+    got = prepare(DataSpec(name=name, samples=count, test_samples=count, choice="first"))
+    assert set(got.train.labels.tolist()) == set(got.test.labels.tolist()) == {0, 1, 2}
+    assert len(got.test) == len(got.train) == count
+    table_name = f"parquet:{tmp_path}/sorted.parquet"
+    by_class = table(45).sort_by("fine_label")
+    pq.write_table(by_class, tmp_path / "sorted.parquet")
+    sorted_rows = prepare(DataSpec(name=table_name, test_samples=count))
+    assert set(sorted_rows.test.labels.tolist()) == {0, 1, 2}
+
+
+def test_classes_take_turns_in_proportion():
+    labels = np.array([0] * 60 + [1] * 30 + [2] * 10)
+    order = noise.in_turns(labels)
+    assert sorted(order) == list(range(100))
+    for count in range(10, 101):
+        held = np.bincount(labels[order[:count]], minlength=3)
+        np.testing.assert_allclose(held, count * np.array([0.6, 0.3, 0.1]), atol=1)
+
+
+@pytest.mark.parametrize("kind", ["folder", "parquet"])
+def test_a_copy_at_another_place_gives_the_same_samples(tmp_path, kind):
+    if kind == "folder":
+        folder(tmp_path / "one")
+        shutil.copytree(tmp_path / "one", tmp_path / "two")
+    else:
+        for place in ("one", "two"):
+            pq.write_table(table(45), tmp_path / place)
+    one, two = (
+        prepare(
+            DataSpec(name=f"{kind}:{tmp_path}/{place}", samples=12, noise=0.4),
+            validation=0.25,
+            cache=tmp_path / "cache",
+        )
+        for place in ("one", "two")
+    )
+    assert one.fingerprint == two.fingerprint
+    np.testing.assert_array_equal(one.rows, two.rows)
+    assert torch.equal(one.train.labels, two.train.labels)
+    assert torch.equal(one.validation.images, two.validation.images)
+    assert len(list((tmp_path / "cache/images").glob("[0-9a-f]*"))) <= 2
+
+
+def test_other_files_have_other_streams(tmp_path):
+    one, other = (folder(tmp_path / name, per_class=12) for name in ("one", "other"))
+    save(tmp_path / "other/test/cat/1.png", (20, 1, 201))
+    rows = [prepare(DataSpec(name=name, samples=20)).rows.tolist() for name in (one, other)]
+    assert rows[0] != rows[1]
+
+
+def test_a_class_without_images_counts(tmp_path):
+    one, other = (folder(tmp_path / name) for name in ("one", "other"))
+    (tmp_path / "other/train/dog").mkdir()
+    assert data.fingerprint(one) != data.fingerprint(other)
+
+
+def test_files_are_read_once_as_long_as_they_stay(tmp_path, monkeypatch):
+    name, read = folder(tmp_path), []
+    content = digests._content
+    monkeypatch.setattr(digests, "_content", lambda path: read.append(path) or content(path))
+    first = data.fingerprint(name)
+    assert len(read) == 24
+    assert data.fingerprint(name) == first
+    assert len(read) == 24
+    changed = tmp_path / "train/ant/0.png"
+    save(changed, (99, 99, 99))
+    os.utime(changed, ns=(1, 1))
+    assert data.fingerprint(name) != first
+    assert len(read) == 48
+
+
+def test_few_digests_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(digests, "_KEPT", 3)
+    for number in range(6):
+        (tmp_path / str(number)).write_bytes(b"x")
+        digests.of_files([("x", tmp_path / str(number))])
+    assert len(digests._known) == 3
 
 
 def no_train(root):

@@ -128,6 +128,26 @@ def test_posterior_of_a_noisy_synthetic_label_is_the_corrupted_posterior():
     np.testing.assert_allclose(noisy.train.posterior, want, atol=1e-6)
 
 
+def test_noise_changes_the_law_of_the_given_label_only():
+    spec = DataSpec(name="synthetic", samples=100)
+    clean = prepare(spec, validation=0.2)
+    for split in (clean.train, clean.validation, clean.test):
+        assert split.truth_law is split.posterior
+    noisy = prepare(replace(spec, noise=0.4), validation=0.2)
+    assert torch.equal(noisy.train.truth_law, clean.train.truth_law)
+    assert torch.equal(noisy.validation.truth_law, clean.validation.truth_law)
+    want = corrupted(noisy.train.truth_law.double(), 0.4)
+    np.testing.assert_allclose(noisy.train.posterior, want, atol=1e-6)
+    assert noisy.test.truth_law is noisy.test.posterior
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2])
+def test_the_law_of_the_true_label_is_not_known_of_real_images(share):
+    got = prepare(DataSpec(samples=40, noise=0.3), validation=share)
+    assert got.train.posterior is not None
+    assert got.train.truth_law is got.test.truth_law is None
+
+
 def test_fingerprints_tell_data_apart():
     spec = DataSpec(samples=40)
     base = prepare(spec).fingerprint
