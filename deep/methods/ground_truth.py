@@ -4,6 +4,11 @@ r"""Ground truth: cross-entropy of the law of the label given the image.
 
 The best targets there are [papers/000, section 3.1]: of the Gaussian toy in closed form, of
 CIFAR-10H from human labels.
+
+The law is that of the label that is given. Where labels are flipped or wrong it is not that of the
+true label: with noise of a share :math:`\eta` the target is :math:`(1 - \eta) p + \eta (1 - p) / (K
+- 1)`, p the law before it, and a network that reaches it is as unsure as the labels are. Such a run
+has its distances from both laws (`deep.training.evaluation.measure`).
 """
 
 from dataclasses import dataclass
@@ -24,7 +29,7 @@ def ground_truth(student_logits: Tensor, posterior: Tensor) -> Tensor:
 
     Args:
         student_logits: z, shape (..., batch, classes).
-        posterior: Distributions of the same shape.
+        posterior: Distributions of the given label, of the same shape.
 
     >>> import torch
     >>> ground_truth(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.75, 0.25]]))
@@ -34,7 +39,7 @@ def ground_truth(student_logits: Tensor, posterior: Tensor) -> Tensor:
 
 
 def needs(hyper: Hyper) -> Needs:  # noqa: ARG001
-    """The law of the label given the image."""
+    """The law of the given label given the image."""
     return Needs(posterior=True)
 
 

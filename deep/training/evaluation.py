@@ -48,6 +48,7 @@ def measure(
     teacher_logits: ArrayLike | None = None,
     true_labels: ArrayLike | None = None,
     truth: ArrayLike | None = None,
+    given_law: ArrayLike | None = None,
     temperature: float = 1.0,
 ) -> dict[str, float]:
     r"""All measures of a network on some samples.
@@ -69,15 +70,17 @@ def measure(
 
     With true labels: ``accuracy_true``, ``flipped`` (how many given labels are not the true ones),
     and of these ``correction``, the share predicted as the true class, and ``memorized``, that
-    predicted as the given one; nan where none is flipped. With true distributions:
-    ``truth_distance``, the mean of :math:`\| p - p^* \|_2`.
+    predicted as the given one; nan where none is flipped. With the law :math:`p^*` of the true
+    label: ``truth_distance``, the mean of :math:`\| p - p^* \|_2`; with that of the given label,
+    noise included: ``given_law_distance`` alike.
 
     Args:
         logits: z, shape (n, classes).
         labels: Given classes, shape (n,).
         teacher_logits: Of the same samples and shape.
         true_labels: Classes before labels were flipped, shape (n,).
-        truth: Distributions of the label, shape (n, classes).
+        truth: Distributions of the true label, shape (n, classes).
+        given_law: Distributions of the given label, of the same shape.
         temperature: Of the distillation loss whose regularization samples are counted; all else
             is at 1.
 
@@ -85,8 +88,8 @@ def measure(
         Measures by name; nan for no samples, but for ``flipped``.
 
     Raises:
-        ValueError: For shapes that do not fit each other, labels out of range, a truth that is no
-            distribution, or a temperature that is not > 0.
+        ValueError: For shapes that do not fit each other, labels out of range, laws that are no
+            distributions, or a temperature that is not > 0.
 
     >>> found = measure([[2.0, 0.0], [0.0, 1.0]], [0, 0])
     >>> found["accuracy"], found["nll"], found["ece_10"]
@@ -98,9 +101,9 @@ def measure(
     v = None if teacher_logits is None else _logits("teacher_logits", teacher_logits)
     if v is not None:
         checks.same_shape(logits=z, teacher_logits=v)
-    law = None if truth is None else checks.distributions("truth", truth)
-    if law is not None:
-        checks.same_shape(logits=z, truth=law)
+    laws = {"truth": truth, "given_law": given_law}
+    known = {name: checks.distributions(name, law) for name, law in laws.items() if law is not None}
+    checks.same_shape(logits=z, **known)
     clean = None if true_labels is None else _labels("true_labels", true_labels, z)
     with np.errstate(under="ignore"):
         found = _alone(z, y)
@@ -108,8 +111,7 @@ def measure(
             found |= _beside(z, v, y, temperature)
         if clean is not None:
             found |= _after_flips(z, y, clean)
-        if law is not None:
-            found["truth_distance"] = _distance(z, law)
+        found |= {f"{name}_distance": _distance(z, law) for name, law in known.items()}
     return found
 
 

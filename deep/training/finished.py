@@ -288,13 +288,15 @@ def _splits(data: Prepared) -> dict[str, Split]:
 def _measured(
     logits: Tensor, split: Split, teacher: Tensor | None, temperature: float
 ) -> dict[str, float]:
-    truth = None if split.posterior is None else _array(split.posterior)
+    truth = None if split.truth_law is None else _array(split.truth_law)
+    given = split.posterior if split.posterior is not split.truth_law else None
     return measure(
         _array(logits),
         _array(split.labels),
         teacher_logits=None if teacher is None else _array(teacher),
         true_labels=_array(split.truth),
         truth=truth,
+        given_law=None if given is None else _array(given),
         temperature=temperature,
     )
 

@@ -104,7 +104,7 @@ def _measured(
         return normalize(test.images[rows.to(device)], style, white=prepared.white)
 
     logits = evaluation.logits_of(network, inputs, len(test)).cpu().numpy()
-    labels, truth = test.labels.cpu().numpy(), test.posterior
+    labels, truth = test.labels.cpu().numpy(), test.truth_law
     law = None if truth is None else truth.cpu().numpy()
     measures = evaluation.measure(logits, labels, truth=law)
     record = {
