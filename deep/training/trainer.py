@@ -4,6 +4,7 @@ A trainer can say all that it is in tensors and facts, and go on from there bit 
 """
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -287,7 +288,7 @@ def require_trainable(configs: Sequence[RunConfig], data: Prepared) -> None:
     normalization(recipe.normalization).check_channels(channels)
     Views(recipe.views, recipe.pad).pixel_table(height, width)
     recipe.steps_per_epoch(len(data.train))
-    initial_network(configs, data)
+    _require_batches(configs[0], data, initial_network(configs, data))
     method = methods.get(configs[0].method.name)
     if method.check is not None:
         method.check(methods.hyper(configs[0].method), data.classes)
@@ -297,6 +298,37 @@ def require_trainable(configs: Sequence[RunConfig], data: Prepared) -> None:
             "human labels or a synthetic set have one; these labels do not"
         )
         raise ValueError(msg)
+
+
+def _require_batches(config: RunConfig, data: Prepared, network: nn.Module) -> None:
+    """Check that batch normalization always has more than one number a channel.
+
+    Of a batch of one image whose map is one pixel there is no variance.
+    """
+    samples, recipe = len(data.train), config.recipe
+    batch, per_epoch = recipe.optimizer.batch, recipe.steps_per_epoch(samples)
+    whole = recipe.steps(samples, config.scale) < per_epoch
+    if 1 not in (batch, batch if whole else samples - (per_epoch - 1) * batch):
+        return
+    normalized = {config.model: network}
+    average = config.needs().kept_average
+    statistics = config.teacher_statistics if average is None else average.statistics
+    if config.teacher is not None and "batch" in (config.teacher_statistics, statistics):
+        model = config.teacher.model
+        rng = stream("initial weights")
+        normalized[model] = models.build(model, inputs=data.image, classes=data.classes, rng=rng)
+    for model, each in normalized.items():
+        try:
+            with torch.no_grad():
+                each.train()(torch.zeros(1, prod(data.image)))
+        except ValueError as error:
+            height, width, _ = data.image
+            msg = (
+                f"batch must leave no batch of one image, for batch normalization of {model.name} "
+                f"has one number a channel there, with images of {height} by {width}; got batch "
+                f"{batch} for {samples} samples: choose another, or drop_last"
+            )
+            raise ValueError(msg) from error
 
 
 def _require_alike(configs: Sequence[RunConfig]) -> None:
