@@ -1,7 +1,5 @@
 """What the figures and tables of the benchmark share: who teaches, and the order of the rows."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -49,12 +47,3 @@ def setting(result: Result) -> str:
     """Samples, flips and seeds in words."""
     train, flipped = int(result.array("train_samples")[0]), int(result.array("flipped")[0])
     return f"{train:,} digits, {flipped:,} flipped labels, {len(result.array('seeds'))} seeds"
-
-
-def percent(value: Any, digits: int = 1) -> str:  # noqa: ANN401
-    """A share in percent, without the sign of percent.
-
-    >>> percent(0.9004)
-    '90.0'
-    """
-    return f"{100 * float(value):.{digits}f}"

@@ -63,6 +63,12 @@ def arrays(seeds=5, *, spread=0.004, teacher=0.925):
         "teacher_test_nll": np.asarray(0.4),
         "teacher_test_ece_15": np.asarray(0.1),
         "teacher_train_memorized": np.asarray(0.3),
+        "teacher_train_correction": np.asarray(0.65),
+        **{
+            f"test_{name}": np.where(columns["kind"] == "teacher", value, np.nan)[:, None]
+            * np.ones(seeds)
+            for name, value in (("agreement", 0.97), ("kl_teacher", 0.1), ("slope_bottom", -0.4))
+        },
     }  # fmt: skip
     return found | compared(found["method"], found)
 

@@ -113,11 +113,12 @@ class Table:
         return buffer.getvalue()
 
     def html(self) -> Markup:
-        """For the report: escaped, with a scope on every heading."""
+        """For the report: escaped, with a scope on every heading; ± keeps to its numbers."""
         sides = [Markup(' class="number"') if right else "" for right in self.numeric()]
 
         def cells(row: Iterable[str]) -> Markup:
-            pairs = zip(row, sides, strict=True)
+            whole = (cell.replace(" ± ", "\u00a0±\u00a0") for cell in row)
+            pairs = zip(whole, sides, strict=True)
             return Markup("").join(Markup("<td{}>{}</td>").format(s, escape(c)) for c, s in pairs)
 
         heads = zip(self.columns, sides, strict=True)
