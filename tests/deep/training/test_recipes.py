@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deep.data import synthetic
 from deep.data.normalization import normalization
 from deep.training import recipes
 from deep.training.optimizers import Optimizer
@@ -30,6 +31,13 @@ DROPS = {
     "zhang_sabuncu": (50, 100),
     "nagarajan_v1": (200, 300, 400),
     "nagarajan_v2": (150, 180, 210),
+}
+# epochs, batch, rate, of Adam, or of SGD without decay
+CONSTANT = {
+    "ren_toy": (100, 32, 5e-4, "sgd", 0.9),
+    "nagarajan_features": (40, 128, 1e-3, "adam", 0.0),
+    "nagarajan_mlp": (20, 32, 1e-4, "adam", 0.0),
+    "nagarajan_cnn": (40, 128, 1e-4, "adam", 0.0),
 }
 COSINES = {"ren": 1e-5, "ren_noisy": 1e-5, "wang": 1e-4, "digits": 0.0}
 
@@ -68,6 +76,32 @@ def test_recipes_are_found_by_name():
     assert {*PAPERS, "digits"} == {*DROPS, *COSINES} <= {*recipes.names()}
     with pytest.raises(ValueError, match=r"recipe must be one of .*'crd'.*, got 'cdr'"):
         recipe("cdr")
+
+
+@pytest.mark.parametrize("name", CONSTANT)
+def test_the_small_experiments_of_the_papers_have_a_constant_rate(name):
+    one = recipe(name)
+    how = one.optimizer
+    found = (one.epochs, how.batch, how.learning_rate, how.name, how.momentum)
+    assert found == CONSTANT[name]
+    assert (how.weight_decay, how.nesterov, one.views, one.normalization) == (
+        0,
+        False,
+        "none",
+        "unit",
+    )
+    rates = {one.learning_rate(step, 5_000, scale) for step in (0, 7, 9_999) for scale in (1, 0.1)}
+    assert rates == {how.learning_rate}
+
+
+def test_the_toy_is_split_as_in_the_paper():
+    """5, 5 and 90 % of 100,000 samples, and the best epoch on the second."""
+    toy = recipe("ren_toy")
+    train, test = synthetic.source("gaussian").train, synthetic.source("gaussian").test
+    held_out = toy.validation * len(train.labels)
+    assert (len(train.labels) - held_out, held_out, len(test.labels)) == (5_000, 5_000, 90_000)
+    assert (toy.select, toy.ties) == ("best", "earlier")
+    assert toy.steps(5_000) == 100 * 157
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.1, 0.013])
@@ -158,6 +192,7 @@ def test_a_constant_rate_and_drops_between_epochs():
         ({"validation": math.nan}, "validation must"),
         ({"select": "best"}, "validation must be > 0 where the best epoch is reported"),
         ({"select": "first"}, "select must be one of 'last', 'best'"),
+        ({"ties": "first"}, "ties must be one of 'earlier', 'later'"),
         ({"drop_last": 1}, "drop_last must be"),
         ({"optimizer": Optimizer(name="gd")}, "optimizer of a recipe must be one of 'sgd', 'adam'"),
     ],
