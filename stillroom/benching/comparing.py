@@ -136,7 +136,8 @@ def _require_alike(chosen: Sequence[Group]) -> None:
         values = dict.fromkeys(_said(name, config) for config in configs)
         if len({dumps({"": config.get(name)}) for config in configs}) > 1:
             option = {"model": "student"}.get(name, name)
-            choose = f"choose by --{option}" if option in FILTERS else "compare by key"
+            chosen_by = option in FILTERS and len(values) == len({v.split()[0] for v in values})
+            choose = f"choose by --{option}" if chosen_by else "compare by key"
             msg = f"runs must agree in {option}, got {'; '.join(values)}; {choose}"
             raise UserError(msg)
 

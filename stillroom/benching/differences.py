@@ -42,8 +42,10 @@ def apart(configs: Sequence[Config]) -> list[dict[str, str]]:
     for held in every:
         for name, leaf in held.items():
             seen.setdefault((name, leaf.within), set()).add(leaf.text)
-    telling = {name for (name, _), texts in seen.items() if len(texts) > 1}
-    return [{k: leaf.text for k, leaf in held.items() if k in telling} for held in every]
+    return [
+        {name: leaf.text for name, leaf in held.items() if len(seen[name, leaf.within]) > 1}
+        for held in every
+    ]
 
 
 def called(configs: Sequence[Config]) -> list[str]:
@@ -100,7 +102,8 @@ def _node(
     config: Config, before: str, *, keeps_of: str = "", by: str = ""
 ) -> Iterator[tuple[str, Leaf]]:
     recipe = str(config.get("recipe", {}).get("name", ""))
-    for path, value in _flat(config):
+    first = (("recipe", "name"), ("scale",))
+    for path, value in sorted(_flat(config), key=lambda leaf: leaf[0] not in first):
         top, last = path[0], path[-1]
         if top in ("model", "method", "teacher", "imported"):
             continue

@@ -67,6 +67,9 @@ class Display(AbstractContextManager["Display"]):
     def show(self, moment: "Moment") -> None:
         """Show how far a run is."""
 
+    def count(self, name: str, done: int, total: int) -> None:
+        """Show how much of something is done."""
+
     def say(self, text: str) -> None:
         """Show a sentence."""
 
@@ -103,13 +106,20 @@ class Lines(Display):
             self._last = now
             self.say(f"{role(moment.configs)}: step {moment.step}/{moment.steps}, {told(moment)}")
 
+    def count(self, name: str, done: int, total: int) -> None:
+        """Write a line if it is time."""
+        now = self._clock()
+        if now - self._last >= self._every:
+            self._last = now
+            self.say(f"{name}: {done:,} of {total:,}")
+
 
 class Live(Display):
     """One live line for each run; it stays when the run is done."""
 
     def __init__(self) -> None:
         self._progress: Progress = _progress()
-        self._rows: dict[int, TaskID] = {}
+        self._rows: dict[int | str, TaskID] = {}
 
     def __enter__(self) -> "Live":
         self._progress.start()
@@ -131,6 +141,12 @@ class Live(Display):
                 role(moment.configs), total=moment.steps, told=""
             )
         self._progress.update(self._rows[run], completed=moment.step, told=told(moment))
+
+    def count(self, name: str, done: int, total: int) -> None:
+        """Move the line of that name."""
+        if name not in self._rows:
+            self._rows[name] = self._progress.add_task(name, total=total, told="")
+        self._progress.update(self._rows[name], completed=done)
 
 
 class Look:

@@ -64,7 +64,7 @@ class Student:
     seed: Annotated[int, Number] = 0
     """Of initial weights, batches and views."""
     seeds: Annotated[int | None, tyro.conf.arg(metavar="K")] = None
-    """Train K students, of the seeds 0 to K - 1; dense networks at once."""
+    """Train K students, of the seeds 0 to K - 1; small dense networks at once."""
     student_init: Literal["own", "teacher"] = "own"
     """Whose initial weights."""
     order: Literal["own", "teacher"] = "own"

@@ -12,8 +12,11 @@ from stillroom.options import Parser
 
 FORMATS = ("text", "csv", "json", "markdown")
 FILTERS = ("method", "data", "student", "teacher", "recipe", "scale")
-LEAST = ("age", "on test %", "scale", "best %", "differs by")
+DIFFERS = "differs by"
+LEAST = (DIFFERS, "age", "on test %", "scale", "best %", "networks")
 """Columns that are left out first where the terminal is too narrow."""
+TOLD = ("networks", DIFFERS)
+"""Of these, those that are told below the table."""
 HEADLINES = {
     "last": "last, after the last step",
     "best": "best, of the epoch that was best on held-out samples",
@@ -50,7 +53,8 @@ def list_runs(arguments: Sequence[str]) -> int:
     if given.format == "markdown":
         print(Table.of(columns, rows).markdown())
         return 0
-    print(terminal.fitted(columns, rows, least=LEAST))
+    table = terminal.fitted(columns, rows, least=LEAST)
+    print("\n".join([table, *_below(table, columns, rows)]))
     headlines = {run.selected for run in runs if run.finished}
     if len(headlines) == 1:
         print(f"the headline is {HEADLINES[headlines.pop()]}")
@@ -111,7 +115,7 @@ def _columns(runs: Sequence[Stored]) -> tuple[list[str], list[list[str]]]:
         "method": _method,
         "data": lambda run: labels.data(run.config["data"]) if run.config else "",
         "networks": lambda run: labels.networks(run.config) if run.config else "",
-        "differs by": lambda run: ", ".join(told[run.key]),
+        DIFFERS: lambda run: ", ".join(told[run.key]),
         "scale": lambda run: "" if "scale" not in run.config else f"{run.config['scale']:g}",
         "seed": lambda run: "" if run.seed is None else str(run.seed),
         "last %": lambda run: numbers.percent(run.accuracy("last")),
@@ -124,6 +128,18 @@ def _columns(runs: Sequence[Stored]) -> tuple[list[str], list[list[str]]]:
     held = {name: [cell(run) for run in runs] for name, cell in cells.items()}
     kept = [name for name, column in held.items() if any(column)]
     return kept, [list(row) for row in zip(*(held[name] for name in kept), strict=True)]
+
+
+def _below(table: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """What runs are and differ by, where the table has no place for it."""
+    head = table.partition("\n")[0]
+    missing = [columns.index(name) for name in TOLD if name in columns and name not in head]
+    told: dict[str, list[str]] = {}
+    for row in rows:
+        if text := "; ".join(row[place] for place in missing if row[place]):
+            told.setdefault(text, []).append(row[0])
+    for text, keys in told.items():
+        yield terminal.wrapped(f"{', '.join(keys)}: {text}", rest="  ")
 
 
 def _apart(runs: Sequence[Stored]) -> dict[str, list[str]]:

@@ -16,6 +16,7 @@ PARTS = {
     "list": "list the stored runs, finished or not",
     "show": "show all of one run",
     "compare": "compare methods over seeds",
+    "table": "how full a teacher's table of views is; fill it, check it",
     "import": "store a network that was trained elsewhere as a teacher",
 }
 
@@ -49,6 +50,10 @@ def main(arguments: Sequence[str]) -> int:
         from stillroom.benching import comparing
 
         return comparing.main(rest)
+    if part == "table":
+        from stillroom.benching import tabling
+
+        return tabling.main(rest)
     from stillroom.benching import listing
 
     return listing.list_runs(rest) if part == "list" else listing.show_run(rest)
