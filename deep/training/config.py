@@ -35,7 +35,10 @@ class ImportedTeacher:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
-    """One training run. Equal configs give equal numbers on one machine.
+    """One training run. Equal configs give equal numbers on one kind of device.
+
+    They are equal to the last bit where a CPU trains the run alone, interrupted or not, and up to
+    rounding where it trains together with others (``trained_with`` in the record) or elsewhere.
 
     A run is one of several with the same ``seed``, which share initialization, batch order,
     augmentation and flipped labels (a paired design). A teacher's ``stream`` is another, and so are
@@ -87,11 +90,11 @@ class RunConfig:
         teacher = self.teacher
         if isinstance(teacher, ImportedTeacher):
             if needs.teacher not in (None, "final"):
+                may = "taught_by" in dict(self.method.options)
+                hint = ", or choose taught_by='final'" if may else ""
                 msg = (
                     f"teacher of {self.method.name!r} must be trained here: of an imported network "
                     f"the {needs.teacher} is not known{hint}"
-                may = "taught_by" in dict(self.method.options)
-                hint = ", or choose taught_by='final'" if may else ""
                 )
                 raise ValueError(msg)
         elif isinstance(teacher, RunConfig):
