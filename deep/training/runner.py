@@ -6,7 +6,7 @@ several processes that ask for a run one trains it while the others wait.
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -169,7 +169,13 @@ class Runner:
         if key in self._finished:
             return self._finished[key]
         entry = None if self.runs is None else self.runs.get(key)
-        return None if entry is None else Finished.of(entry)
+        if self.runs is None or entry is None:
+            return None
+        if self.runs.folder(key).exists():
+            # killed after it was stored: its checkpoints are cleared by whoever holds the lock
+            with suppress(OSError), self.runs.working(key, entry.record["config"]):
+                pass
+        return Finished.of(entry)
 
     def _taught_by(self, config: RunConfig) -> Finished | None:
         if config.teacher is None:

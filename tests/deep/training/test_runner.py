@@ -33,7 +33,6 @@ from tests.deep.training.small_runs import (
     assert_same_run,
     killed_runs,
     small,
-    trainer_of,
 )
 
 HOUSE = Path(__file__).parents[3]
@@ -175,6 +174,18 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
     said = []
     assert_same_run(Runner(tmp_path, say=said.append).run(config), Runner().run(config))
     assert said == ["going on after 8 of 18 steps"]
+
+
+def test_checkpoints_left_beside_a_finished_run_are_cleared(tmp_path, monkeypatch):
+    config = small()
+    with monkeypatch.context() as patch:
+        patch.setattr("deep.records.runs._remove", lambda _: None)  # as if killed before it
+        Runner(tmp_path, checkpoint_steps=4).run(config)
+    folder = Runs(tmp_path).folder(Runner(tmp_path).key(config))
+    assert list(folder.glob("checkpoint-*"))
+    no_training(monkeypatch)
+    Runner(tmp_path).run(config)
+    assert not folder.exists()
 
 
 def test_a_disk_full_at_the_end_loses_no_step(tmp_path, monkeypatch):
