@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 _SMALL = ("digits", "mnist", "gaussian")
-_NORMALIZATION = {"digits": "unit", "mnist": "mnist", "gaussian": "unit", "synthetic": "unit"}
+_NORMALIZATION = {"digits": "unit", "mnist": "mnist", "gaussian": "gaussian", "synthetic": "unit"}
 
 
 def out(given: Path | None) -> Path:

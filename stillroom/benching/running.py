@@ -219,7 +219,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _at_once(runner: Runner, configs: Sequence[RunConfig]) -> list[RunConfig]:
-    """The runs that are trained on one leading axis: those not finished, of small dense networks."""
+    """The runs that are trained on one leading axis: not finished, of small dense networks."""
     left = [config for config in configs if not _finished(runner, config)]
     if len(left) < 2:
         return []

@@ -22,19 +22,6 @@ HOUSE = Path(__file__).parents[2]
 TINY = ("--student", "mlp:width=8,depth=1", "--samples", "200", "--scale", "0.1")
 
 
-@pytest.fixture
-def bench(tmp_path, monkeypatch, capsys):
-    """Run ``stillroom bench`` in an out folder of its own; gives the status, and what was said."""
-    monkeypatch.setenv("STILLROOM_OUT", str(tmp_path / "out"))
-    monkeypatch.setenv("COLUMNS", "100")
-
-    def run(*arguments):
-        status = main(["bench", *map(str, arguments)])
-        return status, *capsys.readouterr()
-
-    return run
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """An out folder with three seeds of one_hot and kd, and two of kd at another temperature."""
