@@ -6,6 +6,7 @@
 | ``cifar10`` | .4914, .4822, .4465 | .2023, .1994, .2010 | papers/000, code |
 | ``overhaul`` | 125.3, 123.0, 113.9 of 255 | 63.0, 62.1, 66.7 of 255 | Heo et al. 2019, code |
 | ``mnist`` | .1307 | .3081 | the usual ones of MNIST |
+| ``gaussian`` | 128 of 255 | 16 of 255 | undoes the levels of that set: the inputs of papers/000 |
 | ``unit`` | - | - | pixels in [0, 1] as they are, any number of channels |
 
 The deviations of ``cifar10`` are means over images of an image's own deviation, not the deviation
@@ -64,6 +65,7 @@ _KNOWN = {
         (125.3 / 255, 123.0 / 255, 113.9 / 255), (63.0 / 255, 62.1 / 255, 66.7 / 255)
     ),
     "mnist": Normalization((0.1307,), (0.3081,)),
+    "gaussian": Normalization((128 / 255,), (16 / 255,)),
     "unit": Normalization((), ()),
 }
 
@@ -72,7 +74,7 @@ def names() -> tuple[str, ...]:
     """Names of the normalizations.
 
     >>> names()
-    ('cifar100', 'cifar10', 'overhaul', 'mnist', 'unit')
+    ('cifar100', 'cifar10', 'overhaul', 'mnist', 'gaussian', 'unit')
     """
     return tuple(_KNOWN)
 
