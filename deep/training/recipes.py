@@ -237,7 +237,7 @@ _RECIPES = (
         optimizer=_sgd(5e-4, 32, 0.0),
         schedule=Schedule(kind="constant"),
         views="none",
-        normalization="unit",
+        normalization="gaussian",
         # 5, 5 and 90 % of 100,000 samples: half of what is not for testing
         validation=0.5,
         select="best",

@@ -132,7 +132,8 @@ def test_normalization_is_its_formula(name, white):
     got = normalize(pixels, rule, white=white)
     assert got.dtype == torch.float32
     # a rounding each of white m, the difference, white d and the quotient
-    tolerance = 2.0**-22 * (np.abs(want) + 1)
+    offset = np.abs(np.array(rule.mean or [0.0])) / np.array(rule.deviation or [1.0])
+    tolerance = 2.0**-22 * (np.abs(want) + np.maximum(offset, 1))
     assert np.all(np.abs(got.numpy().reshape(want.shape) - want) <= tolerance)
     exact = normalize(pixels, rule, white=white, dtype=torch.float64)
     np.testing.assert_allclose(exact.numpy().reshape(want.shape), want, rtol=1e-12, atol=1e-14)
@@ -205,7 +206,7 @@ def test_a_number_out_of_range_is_an_error(kind):
         (lambda: Viewer(images(0, 4, 4, 1), Views("none")), "none of them 0"),
         (
             lambda: normalize(images(1, 2, 2, 1), normalization("cifar10")),
-            "has 3 channels, the images have 1; choose one of 'mnist', 'unit'",
+            "has 3 channels, the images have 1; choose one of 'mnist', 'gaussian', 'unit'",
         ),
         (lambda: normalization("cifar"), "normalization must be one of 'cifar100'"),
         (lambda: Normalization((0.0,), (1.0, 1.0)), "one entry a channel each, got 1 and 2"),
