@@ -152,6 +152,7 @@ def contents(
     trainer: Trainer,
     member: int,
     *,
+    outputs: Mapping[str, Tensor],
     taught: Mapping[str, Tensor],
     provenance: Mapping[str, Any],
 ) -> Parts:
@@ -160,6 +161,7 @@ def contents(
     Args:
         trainer: After its last step.
         member: Number of the run among those that trained together.
+        outputs: What `outputs_of` gives, once for all members.
         taught: The teacher's logits of plain images by split, where there is a teacher.
         provenance: Where the numbers come from.
     """
@@ -168,7 +170,7 @@ def contents(
     def pick(tensor: Tensor) -> Tensor:
         return tensor[member] if trainer.members else tensor
 
-    last = {name: pick(value) for name, value in _outputs(trainer).items()}
+    last = {name: pick(value) for name, value in outputs.items()}
     history = {
         name: value[:, member] if trainer.members else value
         for name, value in trainer.course.history().items()
@@ -253,7 +255,7 @@ def _table_facts(trainer: Trainer, member: int, best_epoch: int) -> dict[str, An
     return found
 
 
-def _outputs(trainer: Trainer, network: nn.Module | None = None) -> dict[str, Tensor]:
+def outputs_of(trainer: Trainer, network: nn.Module | None = None) -> dict[str, Tensor]:
     """Logits of plain images after the last step; of training images after a whole epoch."""
     return {
         f"{name}_logits": trainer.logits(split, network=network)
@@ -266,7 +268,7 @@ def _best_outputs(trainer: Trainer) -> dict[str, Tensor]:
     """The same of the network of the best epoch."""
     network = frozen_copy(trainer.network)
     network.load_state_dict(under("network", trainer.best.held))
-    return _outputs(trainer, network)
+    return outputs_of(trainer, network)
 
 
 def _trajectories(trainer: Trainer, member: int) -> Trajectories:

@@ -20,7 +20,7 @@ from deep.records.provenance import provenance
 from deep.records.runs import RUN_VERSION, Runs, Work
 from deep.training import checkpoint
 from deep.training.config import ImportedTeacher, RunConfig
-from deep.training.finished import Diverged, Finished, contents, refuse_hopeless
+from deep.training.finished import Diverged, Finished, contents, outputs_of, refuse_hopeless
 from deep.training.precision import device_name, products, require_device, require_precision
 from deep.training.teachers import Teachers
 from deep.training.teaching import TableTeacher
@@ -246,10 +246,10 @@ class Runner:
         source = provenance(
             device=device_name(self.device), duration=earlier + time.perf_counter() - begin
         )
-        done, failed = {}, []
+        done, failed, outputs = {}, [], outputs_of(trainer)
         for member, (key, work) in enumerate(zip(keys, works, strict=True)):
             try:
-                parts = contents(trainer, member, taught=taught, provenance=source)
+                parts = contents(trainer, member, outputs=outputs, taught=taught, provenance=source)
             except Diverged as error:  # the others are stored all the same
                 failed.append(error)
                 continue
