@@ -134,7 +134,11 @@ def test_methods_without_a_teacher_begin_where_those_with_one_begin():
             "student_init must be 'own' where the student is another network",
         ),
         (lambda: small("filter_kd", teacher=IMPORTED), "must be trained here: .* the table is not"),
-        (lambda: small("early_stopped_kd", teacher=IMPORTED), "the best is not known"),
+        (lambda: small("early_stopped_kd", teacher=IMPORTED), "the best is not known$"),
+        (
+            lambda: small("born_again", options={"generation": 2}, teacher=IMPORTED),
+            "the best is not known, or choose taught_by='final'",
+        ),
         (
             lambda: replace(small("kd"), data=replace(small().data, seed=1)),
             "data and validation share of teacher and student must be the same",
