@@ -11,7 +11,8 @@ from PIL import Image
 from pyarrow import parquet as pq
 
 from deep import data
-from deep.data import DataSpec, digests, noise
+from deep.data import DataSpec, digests, noise, sources
+from deep.data.cache import open_split
 from deep.data.prepared import prepare
 
 CLASSES = ("ant", "bee", "cat")
@@ -158,6 +159,13 @@ def test_a_copy_at_another_place_gives_the_same_samples(tmp_path, kind):
     assert torch.equal(one.train.labels, two.train.labels)
     assert torch.equal(one.validation.images, two.validation.images)
     assert len(list((tmp_path / "cache/images").glob("[0-9a-f]*"))) <= 2
+
+
+def test_what_was_decoded_elsewhere_has_the_name_of_its_copy(tmp_path):
+    names = [folder(tmp_path / place) for place in ("one", "two")]
+    for name in (names[0], names[1], names[1]):  # decoded; found; found
+        split = open_split(sources.source(name), "train", tmp_path / "cache")
+        assert split.take(np.arange(18)).name == name
 
 
 def test_other_files_have_other_streams(tmp_path):
