@@ -46,7 +46,17 @@ def stored(trained, bench, monkeypatch):
 def test_alone_it_says_what_parts_there_are(bench, asked):
     status, out, _ = bench(*asked)
     assert status == 0
-    for part in ("run", "methods", "networks", "recipes", "list", "show", "compare", "import"):
+    for part in (
+        "run",
+        "methods",
+        "networks",
+        "recipes",
+        "list",
+        "show",
+        "compare",
+        "table",
+        "import",
+    ):
         assert f"\n  {part} " in out
 
 
@@ -243,8 +253,9 @@ def test_tensorboard_that_is_not_installed(bench, monkeypatch, tmp_path):
 def test_list_shows_what_there_is(stored):
     status, out, err = stored("list")
     assert (status, err) == (0, "")
-    head, _, *rows = out.splitlines()
+    head, _, *rows, last = out.splitlines()
     assert head.split("  ")[0] == "key"
+    assert last == "the headline is last, after the last step"
     assert len(rows) == 9  # eight students and their teacher
     assert sum("one_hot (teacher)" in row for row in rows) == 1
     assert sum("kd:temperature=2" in row for row in rows) == 2
