@@ -30,6 +30,7 @@ def arranged(
     order: Stream = "own",
     teacher_statistics: str = "stored",
     teacher_view: str = "augmented",
+    teacher_dtype: str = "float32",
     precision: str = "float32",
 ) -> RunConfig:
     """The config of a student, with its teacher's and that one's teacher's in it.
@@ -52,6 +53,7 @@ def arranged(
         order: Whose batches and views; likewise.
         teacher_statistics: Batch normalization of the teacher.
         teacher_view: What the teacher sees.
+        teacher_dtype: In which numbers what it says is kept.
         precision: Of the student's and the teacher's training.
 
     >>> from deep.models import spec
@@ -97,6 +99,7 @@ def arranged(
         order=order,
         teacher_statistics=teacher_statistics,
         teacher_view=teacher_view,
+        teacher_dtype=teacher_dtype,
         precision=precision,
     )
 

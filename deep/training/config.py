@@ -65,6 +65,9 @@ class RunConfig:
     teacher_view: str = "augmented"
     """What the teacher sees: the student's ``"augmented"`` view, or always the ``"plain"`` image,
     one row of outputs a sample, as a table has (papers/000 compares with such a table)."""
+    teacher_dtype: str = "float32"
+    """In which numbers what the teacher says is kept: ``"float32"``, or ``"float16"``, half the
+    space of a table of views, rounded (`deep.training.teacher_views.storage_error`)."""
     keeps: Keeps = field(default_factory=Keeps)
     precision: str = "float32"
     """``"float32"``; ``"tf32"``: its products with 10 bits of mantissa; ``"bf16"``: mixed. The
@@ -77,6 +80,7 @@ class RunConfig:
         checks.choice("order", self.order, ("own", "teacher"))
         checks.choice("teacher_statistics", self.teacher_statistics, STATISTICS)
         checks.choice("teacher_view", self.teacher_view, ("augmented", "plain"))
+        checks.choice("teacher_dtype", self.teacher_dtype, ("float32", "float16"))
         checks.choice("precision", self.precision, PRECISIONS)
         needs = self.needs()
         if needs.teacher and self.teacher is None:

@@ -52,8 +52,6 @@ class Runner:
         device: ``"cpu"`` or a CUDA device.
         view_table: Whether a teacher's outputs are kept for every view; they are the same to
             rounding if not.
-        table_dtype: Numbers of that table: ``"float32"``, or ``"float16"``, which changes what
-            students learn by its rounding.
         chosen: Training samples whose full probabilities are kept in every epoch, the first of
             the set.
         checkpoint_seconds: Time between checkpoints.
@@ -69,7 +67,6 @@ class Runner:
         root: Path | str | None = None,
         device: str = "cpu",
         view_table: bool = True,
-        table_dtype: str = "float32",
         chosen: int = CHOSEN,
         checkpoint_seconds: float = 60.0,
         checkpoint_steps: int | None = None,
@@ -84,7 +81,7 @@ class Runner:
         self.checkpoint_seconds, self.checkpoint_steps = checkpoint_seconds, checkpoint_steps
         self.watch, self.say = watch or _silent, say or _silent
         self.teachers = Teachers(
-            self.out, device=device, view_table=view_table, dtype=table_dtype, say=self.say
+            self.out, device=device, view_table=view_table, say=self.say
         )
         self._stopping = False
         self._data: dict[object, Prepared] = {}

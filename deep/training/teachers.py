@@ -32,8 +32,6 @@ class Teachers:
         out: Root of what is made at run time; None keeps tables in memory.
         device: Where the teachers compute.
         view_table: Whether what they say of every view is kept.
-        dtype: Numbers of the tables: ``"float32"``, or ``"float16"``, which rounds logits
-            (`deep.training.teacher_views.storage_error` says by how much).
         say: Told in words where a table is not made.
     """
 
@@ -43,11 +41,10 @@ class Teachers:
         *,
         device: str,
         view_table: bool,
-        dtype: str,
         say: Callable[[str], None],
     ) -> None:
         self._folder = None if out is None else out / "cache" / "teacher_views"
-        self._device, self._view_table, self._dtype, self._say = device, view_table, dtype, say
+        self._device, self._view_table, self._say = device, view_table, say
         self._tables: dict[str, ViewTable] = {}
 
     def teacher(
@@ -135,13 +132,14 @@ class Teachers:
             normalization(taught_by.normalization),
             statistics=statistics,
             plain=config.teacher_view == "plain",
+            dtype=getattr(torch, config.teacher_dtype),
         )
 
     def _with_table(
         self, asked: NetworkTeacher, config: RunConfig, taught_by: Finished, data: Prepared
     ) -> TableTeacher | None:
         views = Views(config.recipe.views, config.recipe.pad)
-        size = getattr(torch, self._dtype).itemsize
+        size = getattr(torch, config.teacher_dtype).itemsize
         total = len(data.train) * views.count * data.classes * size
         allowed = LARGEST_IN_MEMORY if self._folder is None else LARGEST_TABLE
         if total > allowed:
@@ -153,7 +151,7 @@ class Teachers:
         key = table_key(
             weights=taught_by.digest(_weights(config)),
             normalization=asked.normalization,
-            dtype=self._dtype,
+            dtype=config.teacher_dtype,
             tf32=config.precision == "tf32",
             images=data.fingerprint,
             views=views,
@@ -167,7 +165,7 @@ class Teachers:
             samples=len(data.train),
             views=views.count,
             classes=data.classes,
-            dtype=self._dtype,
+            dtype=config.teacher_dtype,
             device=self._device,
         )
         self._tables[key] = table

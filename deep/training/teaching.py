@@ -57,6 +57,7 @@ class NetworkTeacher:
         normalization: Of its inputs.
         statistics: ``"stored"`` or ``"batch"``.
         plain: Whether it sees the unaltered images, whatever the student sees.
+        dtype: Numbers that what it says is rounded to; a table rounds by itself.
     """
 
     def __init__(
@@ -66,15 +67,18 @@ class NetworkTeacher:
         *,
         statistics: str = "stored",
         plain: bool = False,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         self.network, self.normalization, self.plain = network, normalization, plain
+        self.dtype = dtype
         network.requires_grad_(requires_grad=False)
         network.train(mode=statistics == "batch")
 
     @torch.no_grad()
     def logits(self, visit: Visit, look: Look) -> Tensor:  # noqa: ARG002
         """What the network says of the views of this step."""
-        return self.on(look.inputs(self.normalization, plain=self.plain))
+        said = self.on(look.inputs(self.normalization, plain=self.plain))
+        return said.to(self.dtype).float()
 
     @torch.no_grad()
     def on(self, inputs: Tensor) -> Tensor:

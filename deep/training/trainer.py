@@ -36,6 +36,7 @@ ALIKE = (
     "teacher",
     "teacher_statistics",
     "teacher_view",
+    "teacher_dtype",
     "scale",
     "keeps",
     "precision",

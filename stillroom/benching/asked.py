@@ -104,6 +104,7 @@ def configs(asked: Asked) -> list[RunConfig]:
             order=student.order,
             teacher_statistics=teaching.teacher_statistics,
             teacher_view=teaching.teacher_view,
+            teacher_dtype=teaching.teacher_dtype,
             precision=student.precision,
         )
         for seed in _seeds(student)

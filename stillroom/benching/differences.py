@@ -9,7 +9,7 @@ from deep.records.encoding import dumps
 from stillroom.benching import labels
 
 Config = Mapping[str, Any]
-WITH_TEACHER = ("student_init", "order", "teacher_statistics", "teacher_view")
+WITH_TEACHER = ("student_init", "order", "teacher_statistics", "teacher_view", "teacher_dtype")
 """What has no meaning for a run without a teacher."""
 _FOLDED = ("recipe", "optimizer", "schedule", "keeps", "data")
 """Parts whose name is not said: ``recipe.optimizer.batch`` is called ``batch``."""

@@ -94,6 +94,9 @@ class Teaching:
     """What its batch normalization works with while it teaches."""
     teacher_view: Literal["augmented", "plain"] = "augmented"
     """Whether it sees the student's view of an image, or the image."""
+    teacher_dtype: Literal["float32", "float16"] = "float32"
+    """In which numbers what it says is kept. float16 halves the table of views and rounds:
+    `stillroom bench table` says by how much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +111,6 @@ class Machine:
     """Where everything made lies; STILLROOM_OUT, else out."""
     view_table: bool = True
     """Keep what the teacher says of every view, so that it is computed once for all students."""
-    table_dtype: Literal["float32", "float16"] = "float32"
-    """Numbers of that table. float16 halves it, and rounds what the teacher says: `stillroom bench
-    table` says by how much."""
     keep: Annotated[int, Number] = 128
     """Training samples, the first ones, whose full probabilities are kept in every epoch."""
     checkpoint_seconds: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = 60.0

@@ -71,7 +71,6 @@ def _runner(machine: Machine, say: Callable[[str], None]) -> Runner:
         root=machine.data_root,
         device=machine.device,
         view_table=machine.view_table,
-        table_dtype=machine.table_dtype,
         chosen=machine.keep,
         checkpoint_seconds=machine.checkpoint_seconds,
         say=say,

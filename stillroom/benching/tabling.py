@@ -14,7 +14,7 @@ from deep.training.config import ImportedTeacher, RunConfig
 from deep.training.restore import config_from
 from deep.training.runner import Runner, imported_key
 from deep.training.streams import stream
-from deep.training.teacher_views import DTYPES, storage_error
+from deep.training.teacher_views import storage_error
 from deep.training.teaching import TableTeacher
 from stillroom import options, terminal
 from stillroom.benching import display, labels, stored
@@ -52,7 +52,6 @@ def main(arguments: Sequence[str]) -> int:
         out,
         root=given.data_root,
         device=given.device,
-        table_dtype=given.table_dtype,
         say=shown.say,
     ) as runner:
         for config in chosen:
@@ -79,8 +78,6 @@ def _parser() -> Parser:
         help=f"compute N random filled cells again, and compare (default: {CELLS})")  # fmt: skip
     add("--error", nargs="?", type=int, const=CELLS, metavar="N",
         help=f"what float16 would cost, over N random cells (default: {CELLS})")  # fmt: skip
-    add("--table-dtype", choices=DTYPES, default=DTYPES[0],
-        help=f"the table in these numbers (default: {DTYPES[0]})")  # fmt: skip
     add("--device", default="cpu", metavar="NAME",
         help="the table of this device, which computes (default: cpu)")  # fmt: skip
     add("--data-root", type=Path, metavar="FOLDER",
@@ -103,7 +100,12 @@ def _students(out: Path, name: str) -> list[RunConfig]:
         if not one.imported and _taught_by(one, run):
             config = config_from(one.config)
             kind = (config.data, config.recipe.views, config.recipe.pad, config.needs().teacher)
-            how = (config.teacher_statistics, config.precision, config.needs().kept_average)
+            how = (
+                config.teacher_statistics,
+                config.teacher_dtype,
+                config.precision,
+                config.needs().kept_average,
+            )
             found.setdefault((kind, how), config)
     if not found:
         msg = f"run {run.key[:8]} must have a teacher or be one, got {_called(run)}, which teaches "

@@ -166,3 +166,19 @@ def test_a_table_of_other_images_is_another(tmp_path):
         keys.add(trainer.teacher.table.layout.key)
     assert len(keys) == 4
     assert isinstance(trainer.teacher.table, ViewTable)
+
+
+def test_a_teacher_in_half_precision_says_the_same_with_a_table_and_without(tmp_path):
+    config = small("kd", teacher_dtype="float16")
+    exact = small("kd")
+    said = []
+    for one, table in ((config, True), (config, False), (exact, True)):
+        trainer = trainer_of(one, out=tmp_path / str(table), view_table=table)
+        visit = trainer.plan.visit(0)
+        look = Look(trainer.viewer, visit, white=trainer.data.white)
+        said.append(trainer.teacher.logits(visit, look))
+    torch.testing.assert_close(said[0], said[1], rtol=2e-3, atol=2e-3)
+    assert torch.equal(said[0], said[0].half().float())
+    assert torch.equal(said[1], said[1].half().float())
+    assert not torch.equal(said[0], said[2])
+    assert Runner().key(config) != Runner().key(exact)
