@@ -80,9 +80,7 @@ class Runner:
         self.chosen = checks.integer("chosen", chosen)
         self.checkpoint_seconds, self.checkpoint_steps = checkpoint_seconds, checkpoint_steps
         self.watch, self.say = watch or _silent, say or _silent
-        self.teachers = Teachers(
-            self.out, device=device, view_table=view_table, say=self.say
-        )
+        self.teachers = Teachers(self.out, device=device, view_table=view_table, say=self.say)
         self._stopping = False
         self._data: dict[object, Prepared] = {}
         self._finished: dict[str, Finished] = {}
