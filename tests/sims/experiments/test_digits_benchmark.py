@@ -326,6 +326,14 @@ def test_one_training_under_two_names():
     assert not [one for one in findings(arrays) if one.text.startswith("With the values")]
 
 
+def test_round_off_does_not_hide_it():
+    arrays = made.arrays()
+    arrays["course_test_accuracy"] = arrays["course_test_accuracy"].copy()
+    arrays["course_test_accuracy"][4, 0, 5] += 2 / made.TESTS
+    arrays["test_nll"] = arrays["test_nll"] * (1 + 5e-4 * (np.arange(8) == 4))[:, None]
+    assert "LSR = label smoothing." in said(arrays, "With the values").text
+
+
 def test_what_seeds_do_not_vary():
     arrays = made.arrays()
     told = said(arrays, "5 seeds vary the student's initialization")
@@ -409,13 +417,23 @@ def test_all_digits_are_as_many_as_may_be_asked_for(tmp_path):
 
 
 @pytest.mark.slow
-def test_every_method_learns_and_labels_alone_learn_flips_by_heart():
+def test_every_method_learns():
     with Context.plain() as context:
-        chosen = replace(Config.demo(), seeds=2, scale=1.0)
-        result = run(chosen, context)
+        result = run(replace(Config.demo(), seeds=2, scale=1.0), context)
     assert result.array("learns")[~result.array("reading")].all()
     assert result.findings[1].holds is True
-    of = result.array("method").tolist().index
-    assert result.array("test_accuracy_mean")[of("ground_truth"), 0] > 0.94
-    by_heart = result.array("course_memorized").mean(axis=1)
-    assert by_heart[of("one_hot"), -1] > by_heart[of("one_hot")].min() + 0.05
+
+
+@pytest.mark.slow
+def test_labels_alone_learn_flips_by_heart_after_what_is_right():
+    with Context.plain() as context:
+        result = run(replace(Config.demo(), methods=("one_hot", "ground_truth")), context)
+    one_hot, truth = result.array("course_memorized").mean(axis=1)
+    assert one_hot[10] < 0.08
+    assert one_hot[-1] > 0.15
+    assert truth[-1] < 0.02
+    last, best = (
+        result.array(f"{name}_mean")[:, 0] for name in ("test_accuracy", "best_test_accuracy")
+    )
+    assert last[1] > 0.94
+    assert best[0] > last[0] + 0.015
