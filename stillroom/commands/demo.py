@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run the experiments at demo size, draw, write the report, and say what was found."""
     parser = options.Parser(
         "demo",
-        "Run ten experiments at their demo size (under two minutes on two cores), draw their "
+        "Run ten experiments at their demo size (about two minutes on two cores), draw their "
         "figures and write out/report/index.html. What is finished already is not run again.",
     )
     parser.add_out()
