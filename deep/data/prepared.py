@@ -160,6 +160,9 @@ def prepare(
 
 def _rows(spec: DataSpec, name: str, labels: Labels) -> NDArray[np.int64]:
     size = len(labels) if spec.samples is None else spec.samples
+    if size > len(labels):
+        msg = f"samples must be at most the {len(labels)} that {spec.name} has, got {size}"
+        raise ValueError(msg)
     rng = stream("samples", name, spec.seed)
     rows = choose_rows(labels, size, rng, how=spec.choice)
     # the user's files may stand class by class: the first of them would be of one class

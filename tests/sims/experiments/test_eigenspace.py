@@ -327,13 +327,13 @@ def test_every_field_is_checked():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"data": "mnist"}, "mnist is read from a folder .* --data-root or STILLROOM_DATA"),
+        ({"data": "mnist"}, "give a folder that holds mnist/mnist.* --data-root or STILLROOM_DATA"),
         ({"samples": 1443}, "samples must be at most the 1442 that digits has, got 1443"),
         (
             {"models": ("cnn",), "cnn_samples": 1443},
             "cnn_samples must be at most the 1442 that digits has, got 1443",
         ),
-        ({"models": ("cnn",), "cnn_data": "cifar10"}, "cifar10 is read from a folder"),
+        ({"models": ("cnn",), "cnn_data": "cifar10"}, "give a folder that holds cifar10/plain_text"),
     ],
 )
 def test_data_are_opened_before_any_network_is_trained(change, message, monkeypatch):
