@@ -199,7 +199,10 @@ def test_digits_are_ready_at_once_and_load_nothing_heavy():
     [
         (lambda: prepare(DataSpec(), validation=1.0), r"validation must be a share in \[0, 1\)"),
         (lambda: prepare(DataSpec(), validation=-0.1), r"validation must be a share in \[0, 1\)"),
-        (lambda: prepare(DataSpec(samples=2_000)), "samples must be at most the 1442 that digits has"),
+        (
+            lambda: prepare(DataSpec(samples=2_000)),
+            "samples must be at most the 1442 that digits has",
+        ),
         (lambda: prepare(DataSpec(samples=1), validation=0.5), "must leave samples to train on"),
         (lambda: prepare(DataSpec(), device="gpu"), "device must be one that torch knows"),
         (

@@ -333,7 +333,10 @@ def test_every_field_is_checked():
             {"models": ("cnn",), "cnn_samples": 1443},
             "cnn_samples must be at most the 1442 that digits has, got 1443",
         ),
-        ({"models": ("cnn",), "cnn_data": "cifar10"}, "give a folder that holds cifar10/plain_text"),
+        (
+            {"models": ("cnn",), "cnn_data": "cifar10"},
+            "give a folder that holds cifar10/plain_text",
+        ),
     ],
 )
 def test_data_are_opened_before_any_network_is_trained(change, message, monkeypatch):

@@ -67,7 +67,7 @@ CASES = (
     ("deep", "product", 600, 80 * MEGA),
     ("deep", "squares", 600, 80 * MEGA),
 )
-"""All but the third but last take more than budget and slack together where the budget is large."""
+"""Where the budget is large, all but ``mlp-product`` take more than budget and slack here."""
 
 
 @pytest.fixture(scope="module")
