@@ -183,7 +183,7 @@ def regularization_mask(
     temperature: float,
     criterion: str = "abs",
 ) -> Tensor:
-    r"""Which samples are regularization samples [papers/001, section 3.2]; ties are not.
+    r"""Which samples are regularization samples [Zhou 2021, section 3.2]; ties are not.
 
     ``"abs"``, the paper's :math:`|b| > |a|`: the student gives the label more than the teacher at
     the temperature, or :math:`\tau (t_\tau(y) - s_\tau(y)) > 2 (1 - s_1(y))`; ``"signed"`` is the
@@ -240,7 +240,7 @@ def beta_shape(shape: float | None, *, label_mass: float, label_weight: float) -
 
     .. math:: w + (1 - w) \frac{a}{a + 1} = m, \qquad a = \frac{m - w}{1 - m}
 
-    [papers/002, section 7, with 1 - epsilon for the misprinted epsilon].
+    [Zhang 2020, section 7, with 1 - epsilon for the misprinted epsilon].
 
     Args:
         shape: a > 0, or None.

@@ -3,7 +3,7 @@ r"""The temperature at which a teacher leaves a label its share, solved before a
 .. math:: w + (1 - w) \, \tfrac1n \sum_i \sigma(f_i / T)_{y_i} = m
 
 so that label smoothing, Beta smoothing and distillation are compared at one label mass m
-[papers/002, section 7, with 1 - epsilon for the misprinted epsilon].
+[Zhang 2020, section 7, with 1 - epsilon for the misprinted epsilon].
 """
 
 import logging

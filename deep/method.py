@@ -46,7 +46,7 @@ class FilterTable:
     .. math:: q_n \leftarrow (1 - a) q_n + a \, \sigma(z(x_n) / \tau)
 
     once an epoch, with the prediction of the training step that visits the sample (its augmented
-    view, the batch's statistics) [papers/000, Algorithm 1 and released code].
+    view, the batch's statistics) [Ren 2022, Algorithm 1 and released code].
     """
 
     smoothing: float = 0.05
@@ -93,7 +93,7 @@ class PastCopies:
     """Copies of the network's own past weights, passed on every ``interval`` epochs.
 
     Before step t = 1, 2, ... with t a multiple of the interval in steps, copy i takes the weights
-    of copy i - 1, last copy first, and copy 1 those of the network [papers/003, section 3.3].
+    of copy i - 1, last copy first, and copy 1 those of the network [Wang 2020, section 3.3].
     All copies begin as the initial network.
     """
 

@@ -2,11 +2,11 @@
 
 | name | mean | deviation | source |
 |---|---|---|---|
-| ``cifar100`` | .5071, .4867, .4408 | .2675, .2565, .2761 | Tian et al. 2020, code; papers/001 |
-| ``cifar10`` | .4914, .4822, .4465 | .2023, .1994, .2010 | papers/000, code |
+| ``cifar100`` | .5071, .4867, .4408 | .2675, .2565, .2761 | Tian et al. 2020, code; Zhou 2021 |
+| ``cifar10`` | .4914, .4822, .4465 | .2023, .1994, .2010 | Ren 2022, code |
 | ``overhaul`` | 125.3, 123.0, 113.9 of 255 | 63.0, 62.1, 66.7 of 255 | Heo et al. 2019, code |
 | ``mnist`` | .1307 | .3081 | the usual ones of MNIST |
-| ``gaussian`` | 128 of 255 | 16 of 255 | undoes the levels of that set: the inputs of papers/000 |
+| ``gaussian`` | 128 of 255 | 16 of 255 | undoes the levels of that set: the inputs of Ren 2022 |
 | ``unit`` | - | - | pixels in [0, 1] as they are, any number of channels |
 
 The deviations of ``cifar10`` are means over images of an image's own deviation, not the deviation

@@ -115,7 +115,7 @@ def prepare(
     So do copies of the user's own files at other places.
 
     Labels are flipped before samples are held out, so that those for validation are as noisy as
-    the others [papers/000, released code].
+    the others [Ren 2022, released code].
 
     Args:
         spec: Which samples and labels.

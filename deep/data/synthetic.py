@@ -2,7 +2,7 @@ r"""Gaussian classes as images, with the exact law of the class given the image.
 
 Each class has a mean image whose cells are drawn from :math:`m + \delta\{-1, 0, 1\}`; an image of
 class y is :math:`\mu_y + \sigma\varepsilon`, rounded to whole levels and clipped to 0 .. 255, each
-cell then enlarged to a square of pixels. Classes are equally likely [papers/000, appendix C].
+cell then enlarged to a square of pixels. Classes are equally likely [Ren 2022, appendix C].
 
 - ``gaussian``: the toy of that paper, 3 classes, 30 cells as 5 x 6 pixels, delta = 16 and sigma =
   32 levels (its 1 and 2); 10,000 samples for training and validation, 90,000 for testing.

@@ -4,7 +4,7 @@ r"""Beta smoothing: the surer the averaged network is of a sample, the less its 
           q_i(y_i) = b_{(r_i)}, \quad q_i(k) = \frac{1 - b_{(r_i)}}{K - 1}
 
 with :math:`b_{(1)} \le \dots \le b_{(m)}` draws from Beta(a, 1), anew for every batch, and r_i the
-rank of sample i by how sure a moving average of the network is of it [papers/002, section 6].
+rank of sample i by how sure a moving average of the network is of it [Zhang 2020, section 6].
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ RANKINGS = ("max", "true")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hyper:
-    """Defaults: papers/002, sections 6 and 7.
+    """Defaults: Zhang 2020, sections 6 and 7.
 
     Its released code: ``label_weight=0.4, rank_by="true"``; the label mass then asks for the
     shape 3.

@@ -2,7 +2,7 @@ r"""Born-again networks: every generation is taught by the one before it.
 
 .. math:: \ell = w \, CE(e_y, \sigma(z)) + (1 - w) \, CE(\sigma(f / T), \sigma(z))
 
-with w = 0 and T = 1 [papers/002, section 4 and fig. 1: ten generations]. Generation 0 learns
+with w = 0 and T = 1 [Zhang 2020, section 4 and fig. 1: ten generations]. Generation 0 learns
 labels; generation g is a student of generation g - 1.
 """
 
@@ -18,7 +18,7 @@ from theory import checks
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hyper:
-    """Defaults: papers/002, section 4, and its code."""
+    """Defaults: Zhang 2020, section 4, and its code."""
 
     generation: int = 1
     """Which one this run is, from 1; the paper has 10."""

@@ -2,7 +2,7 @@ r"""Early-stopped distillation: the teacher of the best validation epoch.
 
 .. math:: \ell = w \, CE(e_y, \sigma(z)) + (1 - w) \, c \, CE(\sigma(f / \tau), \sigma(z / \tau))
 
-ESKD of papers/000, sections 3.1 and 5: its eq. 7 with the network at the epoch of highest
+ESKD of Ren 2022, sections 3.1 and 5: its eq. 7 with the network at the epoch of highest
 validation accuracy, ties to the earlier one, in place of the last.
 """
 
@@ -17,12 +17,12 @@ from theory import checks
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hyper:
-    """Defaults: papers/000, eq. 7 and section 5. Its released code: ``factor="2tau2"``."""
+    """Defaults: Ren 2022, eq. 7 and section 5. Its released code: ``factor="2tau2"``."""
 
     temperature: float = 1.0
-    """tau of both networks (papers/000 Table 4 has .5, 1, 2, 10)."""
+    """tau of both networks (Ren 2022 Table 4 has .5, 1, 2, 10)."""
     label_weight: float = 0.0
-    """w; the teacher's part has the rest (papers/000: all of it)."""
+    """w; the teacher's part has the rest (Ren 2022: all of it)."""
     factor: str = "1"
     """c: ``"1"`` (eq. 7), ``"tau"``, ``"tau2"`` or ``"2tau2"`` (released code)."""
     value: str = "ce"

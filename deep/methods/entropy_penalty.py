@@ -2,7 +2,7 @@ r"""Entropy penalty: cross-entropy of the label less beta times the entropy of t
 
 .. math:: \ell = -\ln \sigma(z)_y - \frac{\beta}{n} H(\sigma(z))
 
-Pereyra et al. 2017; papers/002, section 9.1. Over all predictions it is least for a smoothed label,
+Pereyra et al. 2017; Zhang 2020, section 9.1. Over all predictions it is least for a smoothed label,
 but of another strength than label smoothing of the same beta:
 `theory.labels.smoothing.entropy_penalty_for_mass` has the map.
 """
@@ -19,7 +19,7 @@ from theory import checks
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hyper:
-    """Defaults: papers/002 gives no strength.
+    """Defaults: Zhang 2020 gives no strength.
 
     This one leaves the label of 100 classes the mass .85 to which it sets its other methods.
     """

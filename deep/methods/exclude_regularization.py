@@ -4,7 +4,7 @@ r"""Excluding regularization samples: the teacher is heard on the others alone.
           L_{kd} = -\tau^2 \sum_k t_\tau(k) \ln s_\tau(k)
 
 with m = 1 on all but the regularization samples, else 0
-[papers/001, section 3.3 and Table 2]. Which samples are regularization samples is told anew at
+[Zhou 2021, section 3.3 and Table 2]. Which samples are regularization samples is told anew at
 every step, from the current student; the mean is over all samples of the batch.
 """
 
@@ -27,12 +27,12 @@ from theory import checks
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hyper:
-    """Defaults: papers/001, section 3.3, on CIFAR-100."""
+    """Defaults: Zhou 2021, section 3.3, on CIFAR-100."""
 
     temperature: float = 4.0
     """tau of both networks, at which samples are also told apart."""
     criterion: str = "abs"
-    """Of a regularization sample, with a and b of papers/001, eq. 4: ``"abs"``, the paper's
+    """Of a regularization sample, with a and b of Zhou 2021, eq. 4: ``"abs"``, the paper's
     |b| > |a|; ``"signed"``, its branch where the student gives the label more than the teacher
     at tau; ``"tau1"``, that at temperature 1. Ties are none."""
     label_weight: float = 1.0

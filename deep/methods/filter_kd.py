@@ -3,7 +3,7 @@ r"""Filter-KD: a table of the teacher's own predictions, filtered over its epoch
 .. math:: \ell = w \, CE(e_y, \sigma(z)) + (1 - w) \, c \, CE(q^{(\tau)}, \sigma(z / \tau)), \qquad
           q^{(\tau)} \propto q^{1 / \tau}
 
-with q the sample's row of the table, whatever its view [papers/000, section 4 and Algorithm 1].
+with q the sample's row of the table, whatever its view [Ren 2022, section 4 and Algorithm 1].
 How the row is made is told in `deep.method.FilterTable`.
 """
 
@@ -18,7 +18,7 @@ from theory import checks
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hyper:
-    """Defaults: papers/000, Algorithm 1 and section 5.
+    """Defaults: Ren 2022, Algorithm 1 and section 5.
 
     Its released code: ``factor="2tau2", value="kl", init="first"``. A slow filter keeps much of the
     untrained network: where the best epoch m is early, (1 - a)^m of the initial pass is left;
@@ -26,9 +26,9 @@ class Hyper:
     """
 
     temperature: float = 1.0
-    """tau of both networks (papers/000 Table 4 has .5, 1, 2, 10)."""
+    """tau of both networks (Ren 2022 Table 4 has .5, 1, 2, 10)."""
     label_weight: float = 0.0
-    """w; the teacher's part has the rest (papers/000: all of it)."""
+    """w; the teacher's part has the rest (Ren 2022: all of it)."""
     factor: str = "1"
     """c: ``"1"`` (eq. 7), ``"tau"``, ``"tau2"`` or ``"2tau2"`` (released code)."""
     value: str = "ce"

@@ -2,7 +2,7 @@ r"""Ground truth: cross-entropy of the law of the label given the image.
 
 .. math:: \ell = -\sum_k p^*(k \mid x) \ln \sigma(z)_k
 
-The best targets there are [papers/000, section 3.1]: of the Gaussian toy in closed form, of
+The best targets there are [Ren 2022, section 3.1]: of the Gaussian toy in closed form, of
 CIFAR-10H from human labels.
 
 The law is that of the label that is given. Where labels are flipped or wrong it is not that of the

@@ -3,7 +3,7 @@ r"""Knowledge distillation: labels, and the teacher's probabilities at a tempera
 .. math:: \ell = w \, CE(e_y, \sigma(z)) + v \, c \, KL(\sigma(f / \tau), \sigma(z / \tau)),
           \qquad v = 1 - w
 
-The defaults are the baseline of the CIFAR benchmarks that papers/001 quotes (Tian et al. 2020).
+The defaults are the baseline of the CIFAR benchmarks that Zhou 2021 quotes (Tian et al. 2020).
 """
 
 from dataclasses import asdict, dataclass
@@ -17,11 +17,11 @@ from theory import checks
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hyper:
-    """Defaults: RepDistiller's baseline, whose numbers papers/001 quotes, Tables 1 and 3.
+    """Defaults: RepDistiller's baseline, whose numbers Zhou 2021 quotes, Tables 1 and 3.
 
-    papers/000 eq. 7: ``temperature=1, label_weight=0, factor="1", value="ce"`` (its released code:
-    ``factor="2tau2"``). papers/001, text of Table 2: ``label_weight=1, soft_weight=1, value="ce"``.
-    papers/004 Table 1: ``temperature=4, label_weight=0``.
+    Ren 2022 eq. 7: ``temperature=1, label_weight=0, factor="1", value="ce"`` (its released code:
+    ``factor="2tau2"``). Zhou 2021, text of Table 2: ``label_weight=1, soft_weight=1, value="ce"``.
+    Nagarajan 2023 Table 1: ``temperature=4, label_weight=0``.
     """
 
     temperature: float = 4.0
@@ -45,7 +45,7 @@ class Hyper:
 
 
 PAPER = {"imagenet": Hyper(temperature=2.0)}
-"""papers/001, section 4.2 and its code."""
+"""Zhou 2021, section 4.2 and its code."""
 
 
 def knowledge_distillation(

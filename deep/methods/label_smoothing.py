@@ -4,7 +4,7 @@ r"""Label smoothing: cross-entropy of labels mixed with the uniform distribution
           q = (1 - \epsilon) e_y + \epsilon u \ \text{(mix)}, \quad
           q_y = 1 - \epsilon,\ q_k = \tfrac{\epsilon}{K - 1} \ \text{(true)}
 
-papers/000, sections 2 and 3.1; papers/002, section 5.1. In the form of a divergence, as papers/003
+Ren 2022, sections 2 and 3.1; Zhang 2020, section 5.1. In the form of a divergence, as Wang 2020
 prints it, it is the method ``lsr``.
 """
 
@@ -22,16 +22,16 @@ CONVENTIONS = ("mix", "true")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hyper:
-    """Defaults: papers/000, section 3.1.
+    """Defaults: Ren 2022, section 3.1.
 
-    papers/002, section 7, leaves the label a mass of .85: ``epsilon=0.15, convention="true"``.
+    Zhang 2020, section 7, leaves the label a mass of .85: ``epsilon=0.15, convention="true"``.
     """
 
     epsilon: float = 0.1
     """Strength, in [0, 1]."""
     convention: str = "mix"
     """What epsilon is: ``"mix"``, the weight of the uniform distribution, which the label has a
-    share of (papers/000, 003); ``"true"``, the mass of the other classes (papers/002, code)."""
+    share of (Ren 2022, Wang 2020); ``"true"``, the mass of the other classes (Zhang 2020, code)."""
 
     def __post_init__(self) -> None:
         checks.fraction("epsilon", self.epsilon)

@@ -5,7 +5,7 @@ r"""Late KD: the labels first, the teacher from the middle of training on.
 
 with t the share of the training that is done and
 :math:`L_{KD} = w \, CE(e_y, \sigma(z)) + (1 - w) \, c \, KL(\sigma(v / \tau), \sigma(z / \tau))`
-[papers/004, section 5.2 and appendix E]. There it regains
+[Nagarajan 2023, section 5.2 and appendix E]. There it regains
 nearly all that the teacher gives on CIFAR-100.
 """
 
@@ -28,8 +28,9 @@ from theory import checks
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hyper:
-    """Defaults: CIFAR-100 of papers/004, appendix E: a switch at step 15,000 of 30,000, over 1,000.
+    """Defaults: CIFAR-100 of Nagarajan 2023, appendix E.
 
+    A switch at step 15,000 of 30,000, over 1,000 steps.
     Tiny ImageNet: step 100,000 of 150,000 over 10,000. ImageNet: half-way,
     ``label_weight=.9``.
     """

@@ -3,7 +3,7 @@ r"""Label smoothing regularization: cross-entropy of the label mixed with all cl
 .. math:: \ell = CE((1 - a) e_y + a u, \sigma(z))
           = (1 - a) \, CE(e_y, \sigma(z)) + a \, KL(u, \sigma(z)) + a \ln M
 
-papers/003, eq. 5 and 6; the printed equality misses the constant :math:`a \ln M`.
+Wang 2020, eq. 5 and 6; the printed equality misses the constant :math:`a \ln M`.
 """
 
 import math
@@ -19,7 +19,7 @@ from theory import checks
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hyper:
-    """Defaults: papers/003, section 4.3, for all its data sets."""
+    """Defaults: Wang 2020, section 4.3, for all its data sets."""
 
     smoothing: float = 0.1
     """a, the share of the uniform distribution u; the label keeps 1 - a + a / M."""

@@ -2,7 +2,7 @@ r"""LsrKD: label smoothing as distillation, from a uniform teacher at a temperat
 
 .. math:: \ell = (1 - a) \, CE(e_y, \sigma(z)) + a \, c \, KL(u, \sigma(z / \tau))
 
-papers/003, eq. 7 and 10. At :math:`\tau = 1` it is label smoothing less :math:`a \ln M`. The
+Wang 2020, eq. 7 and 10. At :math:`\tau = 1` it is label smoothing less :math:`a \ln M`. The
 temperature weakens it: at the default one the loss is least for a label probability of .984 of 100
 classes, where label smoothing has .901.
 """
@@ -20,7 +20,7 @@ from theory import checks
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hyper:
-    """Defaults: papers/003, section 4.3, for all its data sets."""
+    """Defaults: Wang 2020, section 4.3, for all its data sets."""
 
     weight: float = 0.1
     """a of the uniform teacher; the label has the rest."""

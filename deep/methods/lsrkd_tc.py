@@ -3,7 +3,7 @@ r"""LsrKD-TC: distillation from a uniform teacher that is told the label.
 .. math:: \ell = (1 - a) \, CE(e_y, \sigma(z)) + a \, c \, KL(q', \sigma(z / \tau)), \qquad
           q'_y = \gamma, \quad q'_m = \frac{1 - \gamma}{M - 1}
 
-papers/003, eq. 11 and 12. With :math:`\gamma = 1/M` it is LsrKD; at :math:`\tau = 1` it has the
+Wang 2020, eq. 11 and 12. With :math:`\gamma = 1/M` it is LsrKD; at :math:`\tau = 1` it has the
 gradient of label smoothing that leaves :math:`1 - a + a \gamma` on the label.
 """
 
@@ -18,7 +18,7 @@ from theory import checks
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hyper:
-    """Defaults: papers/003, section 4.3, for CIFAR-100."""
+    """Defaults: Wang 2020, section 4.3, for CIFAR-100."""
 
     weight: float = 0.1
     """a of the corrected teacher; the label has the rest."""
@@ -37,7 +37,7 @@ class Hyper:
 
 
 PAPER = {name: Hyper(label_mass=0.25) for name in ("cifar10", "mnist", "digits")}
-"""Ten classes: papers/003, section 4.3, on CIFAR-10 and CINIC-10; the other two follow them."""
+"""Ten classes: Wang 2020, section 4.3, on CIFAR-10 and CINIC-10; the other two follow them."""
 
 
 def corrected_uniform_distillation(

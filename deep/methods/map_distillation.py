@@ -3,7 +3,7 @@ r"""Distillation as maximum a posteriori: every sample with its own weight and m
 .. math:: \ell = CE(e_y, \sigma(z)) + \beta S \, CE(\sigma(f / T), \sigma(z))
           + (\gamma - 1) K \, CE(u, \sigma(z)), \qquad S = \sum_k e^{f_k / T}
 
-the negative log-posterior under the prior Dir(alpha), alpha = beta exp(f/T) + gamma [papers/002,
+the negative log-posterior under the prior Dir(alpha), alpha = beta exp(f/T) + gamma [Zhang 2020,
 eq. 6, 8 and 9]: at gamma = 1 a weight 1 + beta S on a mix with the share 1/(1 + beta S) of the
 label. A constant added to a sample's logits changes its weight and not its targets.
 """
@@ -28,7 +28,7 @@ _LARGEST = math.log(torch.finfo(torch.float32).max)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hyper:
-    """Defaults: papers/002, section 5.2, which has this loss without values or an experiment.
+    """Defaults: Zhang 2020, section 5.2, which has this loss without values or an experiment.
 
     It begins at T = 1 and finds T > 1 useful; beta it calls a hyper-parameter. Weights exp(f/T) of
     a trained network at T = 1 differ by powers of ten between samples: by default T is that of

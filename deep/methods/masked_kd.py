@@ -3,7 +3,7 @@ r"""Masked distillation: nothing is transferred to the label's own logit.
 .. math:: \ell = w \, CE(e_y, \sigma(z)) + v \, L^*, \qquad
           L = -\tau^2 \sum_k t_\tau(k) \ln s_\tau(k), \quad \partial L^* / \partial z_y = 0
 
-papers/001, section 3.3 and Table 2. As printed there, the loss lacks its sign and its factor, and
+Zhou 2021, section 3.3 and Table 2. As printed there, the loss lacks its sign and its factor, and
 leaving out the label's term does not make the gradient 0; three readings are offered.
 """
 
@@ -21,7 +21,7 @@ VARIANTS = ("detach", "printed", "renormalized")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hyper:
-    """Defaults: papers/001, section 3.3, on CIFAR-100."""
+    """Defaults: Zhou 2021, section 3.3, on CIFAR-100."""
 
     variant: str = "detach"
     r"""``"detach"``: L with the label's logit held fixed, which is what the paper asks for: the

@@ -4,7 +4,7 @@ r"""Regularization samples at random: some of them are dropped, or only some of 
           L_{kd} = -\tau^2 \sum_k t_\tau(k) \ln s_\tau(k)
 
 with m drawn for every sample and step: 1 with probability 1 - ``excluded`` on regularization
-samples and ``added`` on the others, else 0 [papers/001, appendix A.2 and Table 7a]. The label's
+samples and ``added`` on the others, else 0 [Zhou 2021, appendix A.2 and Table 7a]. The label's
 part is always kept. Table 7b, the same with weighted soft labels, is
 ``wsl`` with ``select="mixed"``.
 """
@@ -31,7 +31,7 @@ from theory import checks
 class Hyper:
     """Default: half of the regularization samples are dropped.
 
-    Rows of papers/001, Table 7: ``excluded`` 1, .75, .5, .25 with ``added=1``; ``added`` 0, .25,
+    Rows of Zhou 2021, Table 7: ``excluded`` 1, .75, .5, .25 with ``added=1``; ``added`` 0, .25,
     .5, .75 with ``excluded=0``.
     """
 
@@ -42,7 +42,7 @@ class Hyper:
     temperature: float = 4.0
     """tau of both networks, at which samples are also told apart."""
     criterion: str = "abs"
-    """Of a regularization sample, with a and b of papers/001, eq. 4: ``"abs"``, the paper's
+    """Of a regularization sample, with a and b of Zhou 2021, eq. 4: ``"abs"``, the paper's
     |b| > |a|; ``"signed"``, its branch where the student gives the label more than the teacher
     at tau; ``"tau1"``, that at temperature 1. Ties are none."""
     label_weight: float = 1.0

@@ -3,7 +3,7 @@ r"""MrKD: distillation from past copies of the network itself (memory replay).
 .. math:: \ell = (1 - a) \, CE(e_y, \sigma(z))
           + a \, c \, \frac1n \sum_i KL(\sigma(v_i / \tau), \sigma(z / \tau))
 
-papers/003, eq. 13 and 14. Copy i holds the weights of about i intervals ago. Of the n copies only
+Wang 2020, eq. 13 and 14. Copy i holds the weights of about i intervals ago. Of the n copies only
 the mean prediction has an effect on the student: the rest of the loss is their Jensen-Shannon
 divergence, a constant.
 """
@@ -21,7 +21,7 @@ WARM = ("init", "ce")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hyper:
-    """Defaults: MrKD-1 of papers/003, section 4.3, on CIFAR-100.
+    """Defaults: MrKD-1 of Wang 2020, section 4.3, on CIFAR-100.
 
     MrKD-3: ``copies=3``; MrKD-5: ``copies=5, interval=2.5``.
     """
@@ -59,7 +59,7 @@ PAPER = {
     "mnist": Hyper(weight=0.1),
     "digits": Hyper(weight=0.1, interval=3.75),
 }
-"""Ten classes: papers/003, section 4.3, on CIFAR-10 and CINIC-10; the others follow it. The 30
+"""Ten classes: Wang 2020, section 4.3, on CIFAR-10 and CINIC-10; the others follow it. The 30
 epochs of the recipe for digits have the paper's eight intervals."""
 
 

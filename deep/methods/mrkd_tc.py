@@ -3,7 +3,7 @@ r"""MrKD-TC: distillation from past copies of the network that are told the labe
 .. math:: \ell = (1 - a) \, CE(e_y, \sigma(z)) + a \, c \, \frac1n \sum_i KL(q'_i, \sigma(z / \tau))
 
 with :math:`q'_i` the tempered prediction of copy i whose mass on the label is set to
-:math:`\gamma`, the ratios of the other classes kept [papers/003, eq. 16 and 17].
+:math:`\gamma`, the ratios of the other classes kept [Wang 2020, eq. 16 and 17].
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ CORRECT = ("each", "mean")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hyper:
-    """Defaults: MrKD3-TC of papers/003, Table 1, on CIFAR-100."""
+    """Defaults: MrKD3-TC of Wang 2020, Table 1, on CIFAR-100."""
 
     copies: int = 3
     """n."""
@@ -64,7 +64,7 @@ PAPER = {
     "mnist": Hyper(weight=0.1, label_mass=0.25),
     "digits": Hyper(weight=0.1, label_mass=0.25, interval=3.75),
 }
-"""Ten classes: papers/003, section 4.3, on CIFAR-10 and CINIC-10; the others follow it. The 30
+"""Ten classes: Wang 2020, section 4.3, on CIFAR-10 and CINIC-10; the others follow it. The 30
 epochs of the recipe for digits have the paper's eight intervals."""
 
 

@@ -3,7 +3,7 @@ r"""Parameter-averaged teacher: a moving average of the teacher's weights teache
 .. math:: \ell = w \, CE(e_y, \sigma(z)) + (1 - w) \, c \, CE(\sigma(f / \tau), \sigma(z / \tau)),
           \qquad \bar\theta \leftarrow (1 - a) \bar\theta + a \theta
 
-with f the logits of :math:`\bar\theta`: the control of papers/000, appendix I, which filters
+with f the logits of :math:`\bar\theta`: the control of Ren 2022, appendix I, which filters
 weights where Filter-KD filters predictions.
 """
 
@@ -18,16 +18,16 @@ from theory import checks
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hyper:
-    """Defaults: papers/000, appendix I, with its a = .05.
+    """Defaults: Ren 2022, appendix I, with its a = .05.
 
-    The average of papers/002's code: ``decay=0.999, warmup=True, start="own",
+    The average of Zhang 2020's code: ``decay=0.999, warmup=True, start="own",
     statistics="batch"``.
     """
 
     temperature: float = 1.0
-    """tau of both networks (papers/000 Table 4 has .5, 1, 2, 10)."""
+    """tau of both networks (Ren 2022 Table 4 has .5, 1, 2, 10)."""
     label_weight: float = 0.0
-    """w; the teacher's part has the rest (papers/000: all of it)."""
+    """w; the teacher's part has the rest (Ren 2022: all of it)."""
     factor: str = "1"
     """c: ``"1"`` (eq. 7), ``"tau"``, ``"tau2"`` or ``"2tau2"`` (released code)."""
     value: str = "ce"

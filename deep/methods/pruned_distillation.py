@@ -4,7 +4,7 @@ r"""Pruned distillation: a tempered teacher of which only the largest classes ar
           q_k \propto e^{f_k / T} \text{ for the } \lfloor (1 - \rho) K + \tfrac12 \rfloor
           \text{ largest } f_k, \text{ else } 0
 
-What becomes of a prior with gamma below 1 [papers/002, section 9.7]. The label may be pruned; its
+What becomes of a prior with gamma below 1 [Zhang 2020, section 9.7]. The label may be pruned; its
 own part still sees it.
 """
 
@@ -23,7 +23,7 @@ from theory.labels.smoothing import kept_classes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hyper:
-    """Defaults: papers/002, sections 7 and 9.7."""
+    """Defaults: Zhang 2020, sections 7 and 9.7."""
 
     share: float = 0.5
     """rho, the share of the classes that are pruned for each sample."""

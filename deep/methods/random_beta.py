@@ -3,7 +3,7 @@ r"""Random Beta smoothing: every label smoothed by a draw of its own.
 .. math:: \ell = w \, CE(e_y, \sigma(z)) + (1 - w) \, CE(q, \sigma(z)), \qquad
           q(y) = b, \quad q(k) = \frac{1 - b}{K - 1}, \quad b \sim Beta(a, 1)
 
-The control of Beta smoothing, without its ranking [papers/002, section 9.5]. Each sample takes the
+The control of Beta smoothing, without its ranking [Zhang 2020, section 9.5]. Each sample takes the
 draw made for it: the law is that of draws permuted at random, as they are independent.
 """
 
@@ -24,7 +24,7 @@ from theory import checks
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hyper:
-    """Defaults: those of Beta smoothing, papers/002, section 7 ("the identical setup")."""
+    """Defaults: those of Beta smoothing, Zhang 2020, section 7 ("the identical setup")."""
 
     label_weight: float = 0.6
     """w: .6 in the text, .4 in the code."""

@@ -4,7 +4,7 @@ r"""Self-distillation: labels, and a teacher that alone is tempered.
           \ \text{(teacher)}, \qquad
           a \, CE(e_y, \sigma(z)) + (1 - a) \, c \, CE(\sigma(f / T), \sigma(z / T)) \ \text{(both)}
 
-Instance-specific label smoothing [papers/002, eq. 3 and section 7]: as T grows, the first becomes
+Instance-specific label smoothing [Zhang 2020, eq. 3 and section 7]: as T grows, the first becomes
 label smoothing by 1 - a. With another network as teacher it is cross distillation, section 9.6.
 """
 
@@ -30,7 +30,7 @@ TEMPERED = ("teacher", "both")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hyper:
-    """Defaults: papers/002, section 7. The default of its code: ``temperature=4``."""
+    """Defaults: Zhang 2020, section 7. The default of its code: ``temperature=4``."""
 
     label_weight: float = 0.6
     """a of the labels (the code's ``alpha``, .4, is 1 - a)."""

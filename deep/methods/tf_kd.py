@@ -3,7 +3,7 @@ r"""Tf-KD: distillation from a hand-made teacher, without any network.
 .. math:: \ell = (1 - \alpha) \, CE(e_y, \sigma(z)) + \alpha \, c \, KL(p_\tau, \sigma(z / \tau')),
           \qquad p(y) = a, \quad p(k) = \frac{1 - a}{K - 1}
 
-Yuan et al. 2020 (regularization form), a baseline of papers/003. The released code differs from the
+Yuan et al. 2020 (regularization form), a baseline of Wang 2020. The released code differs from the
 paper in every part: its teacher is the softmax of *probabilities* over tau, at its values next to
 uniform (.0105 on the label of 100 classes), its student is not tempered, and its divergence is
 averaged over the classes too.
@@ -23,7 +23,7 @@ TEMPERS = ("power", "prob_as_logit")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hyper:
-    """Defaults: the loss as papers/003 quotes it, with the numbers of the released code.
+    """Defaults: the loss as Wang 2020 quotes it, with the numbers of the released code.
 
     The released code, ResNet-18 on CIFAR-100: ``temper="prob_as_logit", student_temperature=1,
     class_mean=True, multiplier=100``; MobileNet-V2: also ``weight=.95, temperature=40,

@@ -4,7 +4,7 @@ r"""Weighted soft labels: the teacher counts less where the student is ahead of 
           w = 1 - e^{-r}, \quad r = \frac{L_s}{L_t}, \quad
           L_{kd} = -\tau^2 \sum_k t_\tau(k) \ln s_\tau(k)
 
-with L the cross-entropies of student and teacher at temperature 1 [papers/001, eq. 5 and 6]. They
+with L the cross-entropies of student and teacher at temperature 1 [Zhou 2021, eq. 5 and 6]. They
 are compared by their logarithms, so that w is right where a softmax rounds to 1.
 """
 
@@ -33,7 +33,7 @@ SELECTIONS = ("all", "exclude", "only", "mixed")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hyper:
-    """Defaults: papers/001, section 5.2, on CIFAR-100. `PAPER` has ImageNet's values.
+    """Defaults: Zhou 2021, section 5.2, on CIFAR-100. `PAPER` has ImageNet's values.
 
     Its released code: ``eps=1e-7``, and a teacher in training mode, which is an option of the run.
     """
@@ -79,7 +79,7 @@ class Hyper:
 
 
 PAPER = {"imagenet": Hyper(temperature=2.0, alpha=2.5)}
-"""papers/001, section 5.2 and its code."""
+"""Zhou 2021, section 5.2 and its code."""
 
 
 def weighted_soft_labels(

@@ -31,7 +31,7 @@ NAMED = {
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Defaults: resnet20 as the CIFAR tables of papers/001 and of the CRD protocol have it."""
+    """Defaults: resnet20 as the CIFAR tables of Zhou 2021 and of the CRD protocol have it."""
 
     depth: int = 20
     """Layers, 6 n + 2: 8, 14, 20 and on."""

@@ -1,7 +1,7 @@
 """Wide residual networks: three groups of blocks that normalize before they convolve.
 
 WRN-d-k has (d - 4) / 6 blocks a group, with 16 k, 32 k and 64 k channels (Zagoruyko & Komodakis
-2016, Table 1), here without dropout, as RepDistiller and the tables of papers/001 have them.
+2016, Table 1), here without dropout, as RepDistiller and the tables of Zhou 2021 have them.
 """
 
 from dataclasses import dataclass

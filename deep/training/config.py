@@ -56,15 +56,15 @@ class RunConfig:
     stream: str = "student"
     """Name of this run among those of its seed; a teacher's is ``"teacher"``."""
     student_init: Stream = "own"
-    """Whose initial weights: its own stream's, or ``"teacher"``'s (papers/004, appendix D)."""
+    """Whose initial weights: its own stream's, or ``"teacher"``'s (Nagarajan 2023, appendix D)."""
     order: Stream = "own"
     """Whose batches and views."""
     teacher_statistics: str = "stored"
     """Batch normalization of the teacher: ``"stored"`` statistics (evaluation mode, the papers), or
-    the ``"batch"``'s (training mode, the released code of papers/001)."""
+    the ``"batch"``'s (training mode, the released code of Zhou 2021)."""
     teacher_view: str = "augmented"
     """What the teacher sees: the student's ``"augmented"`` view, or always the ``"plain"`` image,
-    one row of outputs a sample, as a table has (papers/000 compares with such a table)."""
+    one row of outputs a sample, as a table has (Ren 2022 compares with such a table)."""
     teacher_dtype: str = "float32"
     """In which numbers what the teacher says is kept: ``"float32"``, or ``"float16"``, half the
     space of a table of views, rounded (`deep.training.teacher_views.storage_error`)."""

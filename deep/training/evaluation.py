@@ -33,9 +33,9 @@ from theory.labels.uncertainty import (
 )
 
 BINS = (10, 15, 20)
-"""Bins of the calibration errors: papers/000, Guo et al. 2017, code of papers/002."""
+"""Bins of the calibration errors: Ren 2022, Guo et al. 2017, code of Zhang 2020."""
 QUARTER = 0.25
-"""Share of the samples where the teacher is least or most sure [papers/004, section 3]."""
+"""Share of the samples where the teacher is least or most sure [Nagarajan 2023, section 3]."""
 _LOW = -1e5  # below the largest logit of a row: a probability of 0 in float64, and finite
 _ROWS = 500  # of one block, which stays in the cache
 Rows = dict[str, Array]
@@ -62,8 +62,8 @@ def measure(
     :math:`KL(p^{te}, p^{st})`; with X and Y the log-odds of teacher and student in the class that
     the teacher predicts, ``slope_bottom`` and ``slope_top`` of Y on X where X is in its lowest and
     highest quarter, and in the lowest ``below_bottom``, the share of Y < X, and ``gap_bottom``, the
-    mean of Y - X [papers/004, section 3]. The slopes are nan for fewer than 2 points, or where X is
-    constant. Of the regularization samples [papers/001, section 3.2] numbers and shares,
+    mean of Y - X [Nagarajan 2023, section 3]. The slopes are nan for fewer than 2 points, or where
+    X is constant. Of the regularization samples [Zhou 2021, section 3.2] numbers and shares,
     ``regularization_abs``, ``regularization_abs_share``, ``regularization_signed``,
     ``regularization_signed_share``, and ``same_sign_share``, where label and teacher push the
     label's logit the same way.

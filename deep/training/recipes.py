@@ -2,18 +2,18 @@ r"""The papers' recipes as data: how long, how fast, on which views, and which e
 
 | recipe | epochs | batch | learning rate | decay | views | source |
 |---|---|---|---|---|---|---|
-| ``crd`` | 240 | 64 | .05, /10 after 150, 180, 210 | 5e-4 | crop 4, flip | papers/001, 004 (v2); Tian et al. 2020 |
-| ``overhaul`` | 200 | 128 | .1 Nesterov, /10 after 100, 150 | 5e-4 | reflecting crop 4, flip | papers/001, code |
-| ``ren`` | 200 | 256 | .1, cosine to 1e-5 | 5e-4 | crop 4, flip | papers/000 |
-| ``ren_noisy`` | 100 | 128 | .1, cosine to 1e-5 | 5e-4 | crop 4, flip | papers/000, noisy labels |
-| ``zhang_sabuncu`` | 150 | 128 | .1, /10 after 50, 100 | 1e-4 | crop 4, flip | papers/002 |
-| ``wang`` | 200 | 128 | .1, cosine to 1e-4 | 5e-4 | crop 4, flip | papers/003 |
-| ``nagarajan_v1`` | 450 | 1024 | 1 Nesterov, 15 epochs of warm-up, /10 after 200, 300, 400 | 5e-4 | crop 4, flip | papers/004 |
-| ``nagarajan_v2`` | 240 | 64 | .05 Nesterov, 1 epoch of warm-up, /10 after 150, 180, 210 | 5e-4 | crop 4, flip | papers/004 |
-| ``ren_toy`` | 100 | 32 | 5e-4 | 0 | none | papers/000, appendix C and code |
-| ``nagarajan_features`` | 40 | 128 | Adam, 1e-3 | 0 | none | papers/004, Table 7: random features |
-| ``nagarajan_mlp`` | 20 | 32 | Adam, 1e-4 | 0 | none | papers/004, Table 7: dense network |
-| ``nagarajan_cnn`` | 40 | 128 | Adam, 1e-4 | 0 | none | papers/004, Table 7: small CNN |
+| ``crd`` | 240 | 64 | .05, /10 after 150, 180, 210 | 5e-4 | crop 4, flip | Zhou 2021; Nagarajan 2023 (v2); Tian et al. 2020 |
+| ``overhaul`` | 200 | 128 | .1 Nesterov, /10 after 100, 150 | 5e-4 | reflecting crop 4, flip | Zhou 2021, code |
+| ``ren`` | 200 | 256 | .1, cosine to 1e-5 | 5e-4 | crop 4, flip | Ren 2022 |
+| ``ren_noisy`` | 100 | 128 | .1, cosine to 1e-5 | 5e-4 | crop 4, flip | Ren 2022, noisy labels |
+| ``zhang_sabuncu`` | 150 | 128 | .1, /10 after 50, 100 | 1e-4 | crop 4, flip | Zhang 2020 |
+| ``wang`` | 200 | 128 | .1, cosine to 1e-4 | 5e-4 | crop 4, flip | Wang 2020 |
+| ``nagarajan_v1`` | 450 | 1024 | 1 Nesterov, 15 epochs of warm-up, /10 after 200, 300, 400 | 5e-4 | crop 4, flip | Nagarajan 2023 |
+| ``nagarajan_v2`` | 240 | 64 | .05 Nesterov, 1 epoch of warm-up, /10 after 150, 180, 210 | 5e-4 | crop 4, flip | Nagarajan 2023 |
+| ``ren_toy`` | 100 | 32 | 5e-4 | 0 | none | Ren 2022, appendix C and code |
+| ``nagarajan_features`` | 40 | 128 | Adam, 1e-3 | 0 | none | Nagarajan 2023, Table 7: random features |
+| ``nagarajan_mlp`` | 20 | 32 | Adam, 1e-4 | 0 | none | Nagarajan 2023, Table 7: dense network |
+| ``nagarajan_cnn`` | 40 | 128 | Adam, 1e-4 | 0 | none | Nagarajan 2023, Table 7: small CNN |
 | ``digits`` | 30 | 64 | .05, cosine to 0 | 1e-4 | none | chosen here, for small images |
 
 Rates without a schedule are constant; SGD has a momentum of .9.
@@ -100,7 +100,7 @@ class Recipe:
     """Which epoch the recipe's authors report: ``"last"``, or ``"best"`` on validation."""
     ties: str = "earlier"
     """Which of the epochs that are equally good on validation is the best: the ``"earlier"``
-    (papers/000, code) or the ``"later"`` (papers/002, code)."""
+    (Ren 2022, code) or the ``"later"`` (Zhang 2020, code)."""
     drop_last: bool = False
     """Whether the last, smaller batch of an epoch is left out."""
 
@@ -160,7 +160,7 @@ def _sgd(rate: float, batch: int, decay: float = 5e-4, *, nesterov: bool = False
 
 
 def _adam(name: str, epochs: int, *, rate: float, batch: int) -> Recipe:
-    """One of the checks of theory of papers/004, appendix D, on images as they are."""
+    """One of the checks of theory of Nagarajan 2023, appendix D, on images as they are."""
     return Recipe(
         name=name,
         epochs=epochs,

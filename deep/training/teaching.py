@@ -53,7 +53,7 @@ class NetworkTeacher:
 
     Args:
         network: It; set to evaluation mode, or to training mode where ``statistics`` is
-            ``"batch"``, as the released code of papers/001 does.
+            ``"batch"``, as the released code of Zhou 2021 does.
         normalization: Of its inputs.
         statistics: ``"stored"`` or ``"batch"``.
         plain: Whether it sees the unaltered images, whatever the student sees.

@@ -13,14 +13,8 @@ BASELINE = "one_hot"
 KINDS = ("labels", "teacher", "itself", "truth")
 """What teaches beside the labels: nothing, a trained network, the student's own past or average,
 or the true law of the label, which no one has in practice."""
-SOURCES = {
-    "000": "Ren 2022",
-    "001": "Zhou 2021",
-    "002": "Zhang 2020",
-    "003": "Wang 2020",
-    "004": "Nagarajan 2023",
-}
-"""Papers by their number in the documentation of the methods."""
+SOURCE = re.compile(r"(?:Ren|Zhou|Zhang|Wang|Nagarajan) \d{4}")
+"""One of the five papers, as the documentation of a method names it."""
 
 Options = dict[str, Option]
 
@@ -127,8 +121,8 @@ def source(name: str) -> str:
     ('Zhou 2021', '')
     """
     described = import_module(f"deep.methods.{name}").__doc__ or ""
-    number = re.search(r"papers/(\d{3})", described)
-    return SOURCES.get(number[1], "") if number else ""
+    named = SOURCE.search(described)
+    return named[0] if named else ""
 
 
 def _needed(needs: Any) -> tuple[str, str]:  # noqa: ANN401 - deep.method.Needs
