@@ -20,7 +20,7 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	@touch $@
 
-demo: $(READY) ## run the experiments at demo size and write the report (one to two minutes)
+demo: $(READY) ## run the experiments at demo size and write the report (about two minutes)
 	$(BIN)/stillroom demo --out "$(OUT)"
 
 test: $(READY) ## run all tests but the slow ones
