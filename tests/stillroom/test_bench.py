@@ -200,7 +200,7 @@ def test_help_of_a_method_shows_its_hyper_parameters(bench, capsys):
         ("run kd --seeds 2 --seed 1", "--seed and --seeds must not both be given"),
         ("run kd --scale 0", "scale must be > 0, got 0"),
         ("run kd --noise 2", "noise must be in [0, 1], got 2"),
-        ("run kd --samples 9999", "1442 samples there are, got 9999"),
+        ("run kd --samples 9999", "1442 that digits has, got 9999"),
         ("run kd --labels cifar10n-worse", "labels of digits must be one of 'given'"),
         ("run kd --device tpu", "device must be 'cpu' or 'cuda', perhaps with a number, got 'tpu'"),
         ("run kd --precision bf16", "precision must be 'float32' on 'cpu', got 'bf16'"),
