@@ -79,26 +79,6 @@ def names() -> tuple[str, ...]:
     return tuple(_KNOWN)
 
 
-def default_for(name: str, *, channels: int, usual: str = "unit") -> str:
-    """Name of the normalization of an image set: its own, or what its channels allow.
-
-    Args:
-        name: The image set, as `deep.data.names` has it, or one of the user's own.
-        channels: Channels of its images.
-        usual: What is taken for images that have no normalization of their own, where it fits.
-
-    >>> default_for("cifar10", channels=3, usual="cifar100")
-    'cifar10'
-    >>> [default_for("folder:~/x", channels=count, usual="cifar100") for count in (1, 3)]
-    ['unit', 'cifar100']
-
-    Raises:
-        ValueError: If there is no normalization ``usual``.
-    """
-    own = name if name in _KNOWN else usual
-    return own if len(normalization(own).mean) in (0, channels) else "unit"
-
-
 def normalization(name: str) -> Normalization:
     """The normalization ``name``.
 
