@@ -27,7 +27,15 @@ from deep.records.disk import flush_folder, locked, naming, write_whole
 from deep.records.encoding import dumps, loads
 from deep.records.store import Corrupt
 
-__all__ = ["Checkpoint", "load", "read_facts", "read_state", "save", "weights_file"]
+__all__ = [
+    "Checkpoint",
+    "load",
+    "read_facts",
+    "read_state",
+    "save",
+    "weights_bytes",
+    "weights_file",
+]
 
 KEPT = 2
 _ASIDE = ".checkpoint-"
@@ -131,6 +139,15 @@ def load(folder: Path, *, device: torch.device | str = "cpu") -> Checkpoint | No
             text = f"checkpoint {path} is damaged: {damage}; the one before it is used, if any"
             warnings.warn(text, Corrupt, 2)
     return None
+
+
+def weights_bytes(state: Mapping[str, Tensor]) -> bytes:
+    """Weights as the content of a safetensors file; equal weights, equal bytes.
+
+    Raises:
+        ValueError: If a tensor cannot be stored.
+    """
+    return _encoded(state, {})
 
 
 def weights_file(

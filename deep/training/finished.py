@@ -18,6 +18,7 @@ from deep.records.encoding import plain
 from deep.records.store import Entry
 from deep.records.trajectories import Trajectories
 from deep.training.best import under
+from deep.training.checkpoint import weights_bytes
 from deep.training.evaluation import measure
 from deep.training.memory import frozen_copy
 from deep.training.trainer import Trainer
@@ -191,7 +192,7 @@ def contents(
         },
         "best_test": _best_test(history),
     }
-    files = {"weights.safetensors": _file(_state(trainer, trainer.network, member))}
+    files = {"weights.safetensors": weights_bytes(_state(trainer, trainer.network, member))}
     best_epoch = int(pick(trainer.best.epoch)) if data.validation is not None else 0
     if best_epoch:
         held = {name: pick(value) for name, value in trainer.best.held.items()}
@@ -208,14 +209,16 @@ def contents(
                 if f"{split}_logits" in logits
             },
         }
-        files["best.safetensors"] = _file(_best_state(trainer, member))
+        files["best.safetensors"] = weights_bytes(_best_state(trainer, member))
     if trainer.kept_average is not None:
-        files["average.safetensors"] = _file(_state(trainer, trainer.kept_average.network, member))
+        files["average.safetensors"] = weights_bytes(
+            _state(trainer, trainer.kept_average.network, member)
+        )
     if trainer.table is not None:
         tables = {"last": pick(trainer.table.read(data.train.labels))}
         if best_epoch:
             tables["best"] = pick(trainer.best.held["table"])
-        files["tables.safetensors"] = _file(tables)
+        files["tables.safetensors"] = weights_bytes(tables)
     record = {
         "config": plain(config),
         "hyper": plain(trainer.hyper),
@@ -364,11 +367,6 @@ def _refuse_divergence(
     epoch = int((~finite).float().argmax()) + 1 if not finite.all() else len(finite)
     msg = f"learning_rate must be small enough to train, with {rate:g} it diverges in epoch {epoch}"
     raise Diverged(msg)
-
-
-def _file(tensors: Mapping[str, Tensor]) -> bytes:
-    whole = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    return safetensors.torch.save(whole)
 
 
 def _array(tensor: Tensor) -> NDArray[Any]:

@@ -5,11 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.torch
-from torch import Tensor
 
 from deep import models
-from deep.data.augment import normalize
 from deep.data.normalization import normalization as normalization_named
 from deep.data.prepared import Prepared, prepare
 from deep.data.spec import DataSpec
@@ -19,10 +16,12 @@ from deep.models.network import Network
 from deep.records.provenance import provenance
 from deep.records.runs import Runs
 from deep.training import evaluation
+from deep.training.checkpoint import weights_bytes
 from deep.training.config import ImportedTeacher
 from deep.training.finished import Finished
 from deep.training.precision import device_name, require_device
 from deep.training.runner import imported_key
+from deep.training.teaching import plain_logits
 
 
 def import_teacher(
@@ -83,8 +82,7 @@ def import_teacher(
         if work.finished is not None:
             return Finished.of(work.finished)
         arrays, record = _measured(network, prepared, normalization, device)
-        state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
-        files = {"weights.safetensors": safetensors.torch.save(state)}
+        files = {"weights.safetensors": weights_bytes(network.state_dict())}
         return Finished.of(work.finish(arrays, record, files))
 
 
@@ -98,12 +96,7 @@ def _measured(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Arrays and record, as a finished run has them."""
     test, style = prepared.test, normalization_named(normalization)
-    network.to(device)
-
-    def inputs(rows: Tensor) -> Tensor:
-        return normalize(test.images[rows.to(device)], style, white=prepared.white)
-
-    logits = evaluation.logits_of(network, inputs, len(test)).cpu().numpy()
+    logits = plain_logits(network.to(device), test, style, white=prepared.white).numpy()
     labels, truth = test.labels.cpu().numpy(), test.truth_law
     law = None if truth is None else truth.cpu().numpy()
     measures = evaluation.measure(logits, labels, truth=law)

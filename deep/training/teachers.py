@@ -6,16 +6,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from deep.data.augment import Viewer, Views, normalize
+from deep.data.augment import Viewer, Views
 from deep.data.normalization import normalization
 from deep.data.prepared import Prepared
-from deep.training import evaluation
 from deep.training.config import RunConfig
 from deep.training.finished import Finished
 from deep.training.precision import device_name
 from deep.training.streams import stream
 from deep.training.teacher_views import ViewTable, table_key
-from deep.training.teaching import NetworkTeacher, RowTeacher, TableTeacher, Teacher
+from deep.training.teaching import NetworkTeacher, RowTeacher, TableTeacher, Teacher, plain_logits
 
 LARGEST_TABLE = 16 << 30
 """Bytes of the largest table of teacher outputs; on disk only what is seen takes space."""
@@ -102,14 +101,9 @@ class Teachers:
         if isinstance(config.teacher, RunConfig) and stored in taught_by.arrays:
             return torch.from_numpy(taught_by.arrays[stored])
         part = data.train if split == "train" else data.test
-        style = normalization(taught_by.normalization)
         network = taught_by.network(which, data).to(self._device)
-
-        def inputs(rows: Tensor) -> Tensor:
-            images = part.images[rows.to(self._device)]
-            return normalize(images, style, white=data.white)
-
-        return evaluation.logits_of(network, inputs, len(part)).cpu()
+        style = normalization(taught_by.normalization)
+        return plain_logits(network, part, style, white=data.white)
 
     def flush(self) -> None:
         """Store what is on its way to the tables."""

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from deep.data.augment import Viewer, normalize
 from deep.data.normalization import Normalization
+from deep.data.prepared import Split
+from deep.training import evaluation
 from deep.training.plan import Visit
 from deep.training.teacher_views import ViewTable
 
@@ -89,6 +91,25 @@ class NetworkTeacher:
         flat = inputs.reshape(-1, inputs.shape[-1])
         said: Tensor = self.network(flat)
         return said.reshape(*inputs.shape[:-1], -1)
+
+
+def plain_logits(
+    network: nn.Module, split: Split, normalization: Normalization, *, white: int
+) -> Tensor:
+    """What a network in evaluation mode says of unaltered images: (samples, classes), on the CPU.
+
+    Args:
+        network: It, where the images are.
+        split: Images.
+        normalization: Of its inputs.
+        white: The pixel value of full intensity.
+    """
+    device = split.images.device
+
+    def inputs(rows: Tensor) -> Tensor:
+        return normalize(split.images[rows.to(device)], normalization, white=white)
+
+    return evaluation.logits_of(network, inputs, len(split)).cpu()
 
 
 class TableTeacher:
